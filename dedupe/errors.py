@@ -1,0 +1,159 @@
+"""Every error that pgmend raises, in one tree.
+
+::
+
+    DedupeError
+    ├── UsageError            what was asked for cannot be done as asked
+    │   ├── ConnectionSettingsError
+    │   ├── UnknownObject
+    │   ├── UnsupportedRelation
+    │   ├── KeyDefinitionError
+    │   │   └── UnsupportedKeyType
+    │   ├── PermissionDenied
+    │   └── NotARunDirectory
+    ├── RefusedError          it could be done, and would not be safe
+    │   ├── UnsupportedServer
+    │   ├── TransactionPooler
+    │   ├── RowSecurityHidesRows
+    │   ├── RunMismatch
+    │   ├── RunInUse
+    │   ├── UnprovenIndex
+    │   └── NotEnoughSpace
+    ├── FailureError          the server, the disk or the network failed
+    │   ├── ServerUnavailable
+    │   ├── QueryFailed
+    │   │   └── UnreadableData
+    │   ├── LocalStorageError
+    │   │   └── RunDirectoryDamaged
+    │   └── LabError
+    └── ScanStopped           a person or a program asked for the stop
+
+Each error is one sentence that names the thing, and a hint that names the
+remedy. The facts behind the sentence are attributes, so that a program can
+decide on them without reading the text.
+"""
+
+from __future__ import annotations
+
+
+class DedupeError(Exception):
+    """Base of all errors of pgmend: ``message`` says what, ``hint`` says what to do."""
+
+    def __init__(self, message: str, *, hint: str | None = None, **facts: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.facts = facts
+
+    def __getattr__(self, name: str) -> object:
+        """Give a fact by its name (``error.table``); unknown names are AttributeErrors."""
+        facts = self.__dict__.get("facts", {})
+        if name in facts:
+            return facts[name]
+        raise AttributeError(name)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle with the hint and the facts, so that errors cross processes whole."""
+        return (_rebuild, (type(self), self.message, self.hint, self.facts))
+
+
+def _rebuild(
+    kind: type[DedupeError], message: str, hint: str | None, facts: dict[str, object]
+) -> DedupeError:
+    return kind(message, hint=hint, **facts)
+
+
+class UsageError(DedupeError):
+    """What was asked for cannot be done as asked; asking again changes nothing."""
+
+
+class ConnectionSettingsError(UsageError):
+    """The connection settings are malformed or name two different targets."""
+
+
+class UnknownObject(UsageError):
+    """No such table, column, index or schema (facts: ``kind``, ``name``)."""
+
+
+class UnsupportedRelation(UsageError):
+    """A view, foreign table or other relation without rows of its own (``name``, ``kind``)."""
+
+
+class KeyDefinitionError(UsageError):
+    """The key's columns, expressions or predicate do not make a key (``key``)."""
+
+
+class UnsupportedKeyType(KeyDefinitionError):
+    """A key column's type has no equality or no safe hash (``type``)."""
+
+
+class PermissionDenied(UsageError):
+    """The role lacks a right that the work needs (``object``)."""
+
+
+class NotARunDirectory(UsageError):
+    """The directory exists and pgmend did not make it, or it holds no run (``path``)."""
+
+
+class RefusedError(DedupeError):
+    """It could be done and would not be safe, or would answer wrongly."""
+
+
+class UnsupportedServer(RefusedError):
+    """The server is older than 14 or newer than was ever tried (``version``)."""
+
+
+class TransactionPooler(RefusedError):
+    """A pooler hands out another server session for every transaction."""
+
+
+class RowSecurityHidesRows(RefusedError):
+    """Row-level security would hide rows of the table from this role (``table``)."""
+
+
+class RunMismatch(RefusedError):
+    """The run belongs to something else (facts: ``field``, ``expected``, ``found``)."""
+
+
+class RunInUse(RefusedError):
+    """Another process works on this run directory (``path``)."""
+
+
+class UnprovenIndex(RefusedError):
+    """The primary key's index could not be proved against the heap (``index``)."""
+
+
+class NotEnoughSpace(RefusedError):
+    """The disk under the run directory is too small (``needed``, ``free``: bytes)."""
+
+
+class FailureError(DedupeError):
+    """The server, the disk or the network failed; the run can go on once it is mended."""
+
+
+class ServerUnavailable(FailureError):
+    """The server cannot be reached or went away and did not come back."""
+
+
+class QueryFailed(FailureError):
+    """The server refused a statement (``sqlstate``)."""
+
+
+class UnreadableData(QueryFailed):
+    """The server found damaged data while it read (SQLSTATE class XX)."""
+
+
+class LocalStorageError(FailureError):
+    """Writing or reading the run directory failed (``path``)."""
+
+
+class RunDirectoryDamaged(LocalStorageError):
+    """A file of the run directory is truncated or changed (``path``)."""
+
+
+class LabError(FailureError):
+    """The rehearsal server could not be started, or damage did not take."""
+
+
+class ScanStopped(DedupeError):
+    """The scan stopped at a safe point because it was asked to (``path``)."""
