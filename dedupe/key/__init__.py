@@ -1,0 +1,14 @@
+"""Match keys: what makes two rows the same, digested and compared on the server.
+
+A ``MatchKey`` is what the user names (an index, columns, SQLAlchemy objects); it
+knows no database. ``resolve`` reads the catalogs and makes a ``ResolvedKey`` of
+it, which writes the SQL for the digest, the equality and the rows that take part.
+"""
+
+from __future__ import annotations
+
+from .digest import KeyColumn, ResolvedKey
+from .resolve import resolve, unique_keys
+from .spec import KeyPart, MatchKey
+
+__all__ = ["KeyColumn", "KeyPart", "MatchKey", "ResolvedKey", "resolve", "unique_keys"]
