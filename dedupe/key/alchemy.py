@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Index, Table, inspect, text
+from sqlalchemy import Column, ColumnElement, Index, Table, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
-from sqlalchemy.exc import CompileError, NoInspectionAvailable
+from sqlalchemy.exc import CompileError
 from sqlalchemy.schema import ColumnCollectionConstraint
 from sqlalchemy.sql import operators, visitors
-from sqlalchemy.sql.elements import UnaryExpression
+from sqlalchemy.sql.elements import ClauseElement, TextClause, UnaryExpression
 
 from ..errors import KeyDefinitionError
 from .spec import KeyPart, MatchKey
@@ -39,7 +39,7 @@ def key_of(made: type[MatchKey], source: object) -> MatchKey:
         options = source.dialect_options["postgresql"]
         label = str(source.name) if source.name else None
         given = list(source.columns)
-    elif isinstance(source, ColumnElement) or not isinstance(source, Iterable):
+    elif isinstance(source, ClauseElement) or not isinstance(source, Iterable):
         given = [source]
     else:
         given = list(source)
@@ -58,27 +58,21 @@ def key_of(made: type[MatchKey], source: object) -> MatchKey:
     )
 
 
-def _element(given: object) -> ColumnElement[Any]:
+def _element(given: object) -> ClauseElement:
     """Return the expression itself: mapped attributes unwrapped, ordering dropped."""
-    if not isinstance(given, ColumnElement):
-        clause = getattr(given, "__clause_element__", None)
-        given = clause() if clause is not None else given
-    if not isinstance(given, ColumnElement):
-        try:
-            given = inspect(given).selectable
-        except (NoInspectionAvailable, AttributeError):
-            pass
-    if not isinstance(given, ColumnElement):
+    unwrap = getattr(given, "__clause_element__", None)
+    element = unwrap() if unwrap is not None else given
+    while isinstance(element, UnaryExpression) and element.modifier in _ORDER:
+        element = element.element
+    if not isinstance(element, ColumnElement | TextClause):
         raise KeyDefinitionError(
-            f"a key is not made of a {type(given).__name__}",
+            f"a key is not made of a {type(element).__name__}",
             hint="Give an Index, a UniqueConstraint or column expressions.",
         )
-    while isinstance(given, UnaryExpression) and given.modifier in _ORDER:
-        given = given.element
-    return given
+    return element
 
 
-def _table_of(elements: Iterable[ColumnElement[Any]], label: str | None) -> Table:
+def _table_of(elements: Iterable[ClauseElement], label: str | None) -> Table:
     """Return the one table whose columns the expressions read."""
     found = {
         part.table
@@ -96,7 +90,7 @@ def _table_of(elements: Iterable[ColumnElement[Any]], label: str | None) -> Tabl
     return found.pop()
 
 
-def _part(element: ColumnElement[Any], classes: Mapping[str, str]) -> KeyPart:
+def _part(element: ClauseElement, classes: Mapping[str, str]) -> KeyPart:
     label = getattr(element, "key", None) or getattr(element, "name", None)
     operator_class = classes.get(label) if label is not None else None
     if isinstance(element, Column):

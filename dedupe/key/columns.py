@@ -201,9 +201,10 @@ def _expression(
             collation = 0
             if collatable:
                 (collation,) = session.row(
-                    "SELECT coalesce(pg_catalog.pg_collation_for"
-                    f"({value})::pg_catalog.regcollation::pg_catalog.oid::pg_catalog.int8, 0)"
-                    f" FROM (SELECT) AS nothing LEFT JOIN {rows} ON false"
+                    "SELECT coalesce(pg_catalog.pg_collation_for(k)"
+                    "::pg_catalog.regcollation::pg_catalog.oid::pg_catalog.int8, 0)"
+                    f" FROM (SELECT {value} AS k FROM (SELECT) AS nothing"
+                    f" LEFT JOIN {rows} ON false) AS s"
                 )
     except QueryFailed as error:
         raise _refused("key expression", text, error, table, columns) from error

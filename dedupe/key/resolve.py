@@ -175,7 +175,8 @@ def _index_source(catalog: Catalog, index: _Index, path: str) -> Source:
             """
             SELECT k.attnum <> 0, a.atttypid::int8,
                    pg_catalog.format_type(a.atttypid, a.atttypmod),
-                   pg_catalog.pg_get_indexdef($1::oid, k.n::int4, false)
+                   CASE WHEN k.attnum <> 0 THEN a.attname
+                        ELSE pg_catalog.pg_get_indexdef($1::oid, k.n::int4, false) END
             FROM pg_catalog.pg_index i,
                  pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY k (attnum, n),
                  pg_catalog.pg_attribute a
@@ -197,7 +198,8 @@ def _index_source(catalog: Catalog, index: _Index, path: str) -> Source:
                 # An index keeps an expression of type name as cstring.
                 types[number], displays[number] = _NAME, "name"
         expressions = [
-            text if is_column else f"({text})" for text, is_column in zip(texts, plain, strict=True)
+            quoted(text) if is_column else f"({text})"
+            for text, is_column in zip(texts, plain, strict=True)
         ]
         predicate = None if where is None else f"({where})"
         if not all(plain) or predicate is not None:
