@@ -1,0 +1,43 @@
+# Every target makes .venv and installs what it needs: Python 3.11+ and make are enough.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint bench docs clean
+
+# The first Python that is new enough; say PYTHON=… to choose one.
+PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 python3.11; do \
+	if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	then echo $$candidate; break; fi; done)
+ROWS ?= 1000000
+BIN := .venv/bin
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
+
+# The stamp is newer than pyproject.toml once everything in it is installed.
+.venv/.installed: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or later; install it or say PYTHON=/path/to/python3" >&2; exit 2; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[lab,dev]'
+	@touch $@
+
+demo: .venv/.installed ## a really damaged database, a killed scan, every duplicate
+	$(BIN)/pgmend demo
+
+test: .venv/.installed ## all tests but the slow ones
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: .venv/.installed ## the slow tests, and the growing ones at full length
+	PGMEND_SLOW=1 $(BIN)/python -m pytest -n 2 -m "slow or grows"
+
+lint: .venv/.installed ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: .venv/.installed ## figures beside a floor and a peer: make bench ROWS=10000000
+	$(BIN)/python -m benchmarks --rows $(ROWS)
+
+docs: .venv/.installed ## check that every page is linked and every link leads somewhere
+	$(BIN)/python -m pytest -q tests/test_repository.py -k docs
+
+clean: ## remove the environment and the caches
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,1 @@
+"""The ``pgmend`` command: parse, one call of the library, render."""
