@@ -69,8 +69,7 @@ def named_source(catalog: Catalog, key: MatchKey) -> Source:
     Raises UnknownObject, UnsupportedRelation, KeyDefinitionError, UnsupportedKeyType.
     """
     session = catalog.session
-    assert key.table is not None
-    oid = find_relation(session, key.table)
+    oid = find_relation(session, key.table or "")
     schema, name, kind = session.row(
         "SELECT n.nspname, c.relname, c.relkind::text FROM pg_catalog.pg_class c"
         " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid",

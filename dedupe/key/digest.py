@@ -112,7 +112,12 @@ class ResolvedKey:
     @property
     def scattered(self) -> bool:
         """Whether the digest is a hash; otherwise it is the value's own eight bytes."""
-        return not (self.nulls_distinct and len(self.columns) == 1 and self.columns[0].exact)
+        return self._exact is None
+
+    @property
+    def _exact(self) -> str | None:
+        """Template of the value's own bytes, where the whole key is one such value."""
+        return self.columns[0].exact if self.nulls_distinct and len(self.columns) == 1 else None
 
     def digest(self, operands: Sequence[str]) -> str:
         """Write the digest: ``bytea`` of eight bytes, NULL iff a NULL keeps the row out.
@@ -122,10 +127,8 @@ class ResolvedKey:
         """
         if not self.nulls_distinct:
             return f"pg_catalog.int8send({self._hash_with_nulls(operands)})"
-        if not self.scattered:
-            exact = self.columns[0].exact
-            assert exact is not None
-            return exact.replace(OPERAND, atom(operands[0]))
+        if self._exact is not None:
+            return self._exact.replace(OPERAND, atom(operands[0]))
         chained = "0"
         for column, operand in zip(self.columns, operands, strict=True):
             chained = column.hash_of(operand, chained)

@@ -110,6 +110,6 @@ class MatchKey:
         ``postgresql_ops`` count; INCLUDE columns, ASC and DESC do not.
         Raises KeyDefinitionError: no table, several tables, not a btree index.
         """
-        from .alchemy import key_of
+        from .alchemy import key_of  # noqa: PLC0415 - each of the two modules makes the other's
 
         return key_of(cls, source)

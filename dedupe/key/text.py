@@ -41,10 +41,8 @@ def check_expression(text: str, what: str) -> None:
     previous = ""
     position = 0
     something = False
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        assert match is not None
-        kind, token = match.lastgroup, match.group()
+    while (match := _TOKEN.match(text, position)) is not None:
+        kind, lexeme = match.lastgroup, match.group()
         position = match.end()
         if kind == "comment":
             position = _end_of_comment(text, position, what)
@@ -53,26 +51,26 @@ def check_expression(text: str, what: str) -> None:
             continue
         something = True
         if kind == "dollar":
-            end = text.find(token, position)
+            end = text.find(lexeme, position)
             if end < 0:
-                raise _refused(text, what, f"the string after {token} does not end")
-            position = end + len(token)
+                raise _refused(text, what, f"the string after {lexeme} does not end")
+            position = end + len(lexeme)
         elif kind == "broken":
-            raise _refused(text, what, f"a {token} has no end")
+            raise _refused(text, what, f"a {lexeme} has no end")
         elif kind == "open":
-            open_ones.append(token)
+            open_ones.append(lexeme)
         elif kind == "close":
-            if not open_ones or open_ones.pop() + token not in ("()", "[]"):
-                raise _refused(text, what, f"a {token} has no beginning")
-        elif token == ";" or token == "\0":
+            if not open_ones or open_ones.pop() + lexeme not in ("()", "[]"):
+                raise _refused(text, what, f"a {lexeme} has no beginning")
+        elif lexeme in (";", "\0"):
             raise _refused(text, what, "a semicolon or NUL byte does not belong in it")
-        elif token == "," and not open_ones:
+        elif lexeme == "," and not open_ones:
             raise _refused(text, what, "it is several expressions; give them one by one")
-        elif kind == "word" and token.lower() in _QUERY_WORDS and previous in ("", "("):
+        elif kind == "word" and lexeme.lower() in _QUERY_WORDS and previous in ("", "("):
             raise _refused(text, what, "a subquery cannot be part of a key")
-        elif token == "$" and re.match(r"[0-9]", text[position : position + 1]):
+        elif lexeme == "$" and re.match(r"[0-9]", text[position : position + 1]):
             raise _refused(text, what, "a parameter has no value here")
-        previous = token
+        previous = lexeme
     if open_ones:
         raise _refused(text, what, f"a {open_ones[-1]} has no end")
     if not something:

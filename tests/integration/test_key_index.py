@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, LiteralString, cast
+from typing import Any
 
 import psycopg
 import pytest
@@ -23,19 +23,20 @@ def server(database: str) -> Iterator[Connection]:
 
 @pytest.fixture
 def session(database: str, server: Connection) -> Iterator[Session]:
+    assert not server.closed
     with connect(database).open("test") as opened:
         yield opened
 
 
 def run(server: Connection, text: str) -> None:
-    server.execute(cast("LiteralString", text))
+    server.execute(text)
 
 
 def oid(session: Session, name: str) -> int:
     return int(session.row("SELECT $1::regclass::oid::int8", [name])[0])
 
 
-def groups(session: Session, key: ResolvedKey, table: str) -> list[tuple[Any, ...]]:
+def groups(session: Session, key: ResolvedKey, table: str) -> list[list[int]]:
     """Group the rows that take part by their digests; numbers of rows that share one."""
     digest = key.digest([column.expression for column in key.columns])
     part = key.takes_part([column.expression for column in key.columns], key.where)
@@ -51,7 +52,8 @@ def groups(session: Session, key: ResolvedKey, table: str) -> list[tuple[Any, ..
 
 def test_expressions_predicate_and_included_columns(server: Connection, session: Session) -> None:
     """Mastodon's kind of key: two expressions, a predicate, an INCLUDE column that is
-    no part of the key."""
+    no part of the key.
+    """
     run(
         server,
         "CREATE TABLE accounts (no int, username varchar, domain varchar, deleted bool);"
@@ -124,7 +126,8 @@ def test_hostile_names(server: Connection, session: Session) -> None:
 
 def test_a_key_function_that_needs_the_roles_own_path(server: Connection, session: Session) -> None:
     """Scenario: the body of an index's function names a table's helper without its schema.
-    Outcome: the key is read under the role's own search path, and means the same."""
+    Outcome: the key is read under the role's own search path, and means the same.
+    """
     run(
         server,
         """
@@ -178,7 +181,8 @@ def test_partitions(server: Connection, session: Session) -> None:
 
 def test_the_unique_keys_of_a_table(server: Connection, session: Session) -> None:
     """Every unique btree index, the primary key first, an INVALID one too; not the
-    leftovers of REINDEX CONCURRENTLY and no exclusion constraint."""
+    leftovers of REINDEX CONCURRENTLY and no exclusion constraint.
+    """
     run(
         server,
         "CREATE TABLE t (id int PRIMARY KEY, a int UNIQUE, b int4range, EXCLUDE USING gist"
@@ -233,7 +237,8 @@ def test_a_row_type_is_present_though_all_its_fields_are_null(
 
 def test_indexes_that_are_no_key(server: Connection, session: Session) -> None:
     """Another access method, an exclusion constraint, a temporal key, a table's name and
-    a name that nothing has: refused by name."""
+    a name that nothing has: refused by name.
+    """
     run(
         server,
         "CREATE TABLE t (id int, r int4range, v text, EXCLUDE USING gist (r WITH &&));"
