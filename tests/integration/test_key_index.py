@@ -219,6 +219,17 @@ def test_a_name_column_and_a_name_expression(server: Connection, session: Sessio
     assert groups(session, key, "public.t") == [[0, 1]]
 
 
+def test_values_that_the_client_cannot_hold(server: Connection, session: Session) -> None:
+    """Python has no infinite timestamp and no 24:00; a key over them resolves all the same."""
+    run(
+        server,
+        "CREATE TABLE t (no int, v timestamp, w time);"
+        " INSERT INTO t VALUES (0, 'infinity', '24:00'), (1, 'infinity', '24:00');"
+        " CREATE INDEX i ON t ((v + '0'), (w)) WHERE no < 5",
+    )
+    assert groups(session, resolve(session, MatchKey.from_index("i")), "public.t") == [[0, 1]]
+
+
 def test_a_row_type_is_present_though_all_its_fields_are_null(
     server: Connection, session: Session
 ) -> None:
