@@ -8,7 +8,15 @@ it, which writes the SQL for the digest, the equality and the rows that take par
 from __future__ import annotations
 
 from .digest import KeyColumn, ResolvedKey
-from .resolve import resolve, unique_keys
+from .resolve import resolve, resolve_all, unique_keys
 from .spec import KeyPart, MatchKey
 
-__all__ = ["KeyColumn", "KeyPart", "MatchKey", "ResolvedKey", "resolve", "unique_keys"]
+__all__ = [
+    "KeyColumn",
+    "KeyPart",
+    "MatchKey",
+    "ResolvedKey",
+    "resolve",
+    "resolve_all",
+    "unique_keys",
+]

@@ -103,6 +103,29 @@ class Field:
     collation: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A key's columns as the catalogs know them; the sequences run side by side."""
+
+    table_oid: int
+    #: qualified name of the table
+    table: str
+    #: the columns as a person knows them
+    labels: tuple[str, ...]
+    #: SQL, each complete in itself
+    expressions: tuple[str, ...]
+    #: oids of the declared types, domains included
+    types: tuple[int, ...]
+    #: the types as ``format_type`` writes them
+    displays: tuple[str, ...]
+    equalities: tuple[Equality, ...]
+    collations: tuple[Collation | None, ...]
+    #: the predicate in parentheses, or None
+    where: str | None
+    #: path under which expressions and predicate are read
+    search_path: str
+
+
 class Catalog:
     """Look-ups in one session, remembered."""
 

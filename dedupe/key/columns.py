@@ -17,7 +17,7 @@ from typing import Any
 from ..connect import Session, translated
 from ..errors import DedupeError, KeyDefinitionError, QueryFailed, UnknownObject, UnsupportedKeyType
 from ..table import find_relation, parse_name, quoted
-from .catalog import Catalog, Collation, Equality, qualified
+from .catalog import Catalog, Equality, Source, qualified
 from .spec import KeyPart, MatchKey
 from .text import check_expression
 
@@ -31,29 +31,6 @@ _NOT_IN_KEYS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """A key's columns as the catalogs know them; the sequences run side by side."""
-
-    table_oid: int
-    #: qualified name of the table
-    table: str
-    #: the columns as a person knows them
-    labels: tuple[str, ...]
-    #: SQL, each complete in itself
-    expressions: tuple[str, ...]
-    #: oids of the declared types, domains included
-    types: tuple[int, ...]
-    #: the types as ``format_type`` writes them
-    displays: tuple[str, ...]
-    equalities: tuple[Equality, ...]
-    collations: tuple[Collation | None, ...]
-    #: the predicate in parentheses, or None
-    where: str | None
-    #: path under which expressions and predicate are read
-    search_path: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
     """A part of the key, found in the table."""
 
@@ -63,7 +40,7 @@ class _Found:
     collation: int
 
 
-def named_source(catalog: Catalog, key: MatchKey) -> Source:
+def named_source(catalog: Catalog, key: MatchKey, *, own_path: bool) -> Source:
     """Find what ``MatchKey.from_columns`` and ``from_sqlalchemy`` named.
 
     Raises UnknownObject, UnsupportedRelation, KeyDefinitionError, UnsupportedKeyType.
@@ -78,7 +55,7 @@ def named_source(catalog: Catalog, key: MatchKey) -> Source:
     table = qualified(schema, name)
     columns = _columns(session, oid)
     written = key.where is not None or any(not _is_column(p, columns) for p in key.parts)
-    path = session.own_search_path if written else ""
+    path = session.own_search_path if written or own_path else ""
     # A partitioned parent has no rows that ONLY would read, so no plan to look at.
     rows = f"{'' if kind == 'p' else 'ONLY '}{table} AS {_ROW}"
     found = []
@@ -196,7 +173,7 @@ def _expression(
                     type=display,
                     column=text,
                 )
-            _refuse_volatile(session, text, rows)
+            _refuse_volatile(session, "key expression", text, rows)
             collation = 0
             if collatable:
                 (collation,) = session.row(
@@ -227,12 +204,12 @@ def _check_predicate(
     try:
         with session.transaction(settings={"search_path": path}):
             session.rows(f"SELECT 1 FROM {rows} WHERE ({text}\n) LIMIT $1::pg_catalog.int8", [0])
-            _refuse_volatile(session, text, rows)
+            _refuse_volatile(session, "predicate", text, rows)
     except QueryFailed as error:
         raise _refused("predicate", text, error, table, columns) from error
 
 
-def _refuse_volatile(session: Session, text: str, rows: str) -> None:
+def _refuse_volatile(session: Session, what: str, text: str, rows: str) -> None:
     """Raise KeyDefinitionError where the text can change from one reading to the next.
 
     The planner pulls a subquery up unless an output of it is volatile.
@@ -243,7 +220,7 @@ def _refuse_volatile(session: Session, text: str, rows: str) -> None:
     )
     if "Subquery Scan" in _node_types(plan[0]["Plan"]):
         raise KeyDefinitionError(
-            f"the key expression {text!r} is volatile: a row would have another key each time",
+            f"the {what} {text!r} is volatile: it would say something else each time",
             hint="Use functions that are immutable, or at least stable.",
             key=text,
         )
@@ -276,7 +253,7 @@ def _refused(
     if error.sqlstate == "42703":
         # The name stands in the server's words, in whatever language, in quotes.
         found = re.search(r'["„«“](.+?)["”»“]', words)
-        return _no_column(found.group(1) if found else text.strip(), table, columns)
+        return _no_column(found.group(1).strip() if found else text.strip(), table, columns)
     state = str(error.sqlstate)
     hint = "Write what could stand in CREATE INDEX ON … ((expression))."
     if state in _NOT_IN_KEYS and "WHERE" in words:

@@ -10,7 +10,7 @@ import pytest
 
 from dedupe.connect import Session, connect
 from dedupe.errors import KeyDefinitionError, UnknownObject, UnsupportedRelation
-from dedupe.key import MatchKey, ResolvedKey, resolve, unique_keys
+from dedupe.key import MatchKey, ResolvedKey, resolve, resolve_all, unique_keys
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -153,6 +153,30 @@ def test_a_key_function_that_needs_the_roles_own_path(server: Connection, sessio
     with pytest.raises(KeyDefinitionError, match=r"nowhere.*does not exist") as caught:
         resolve(session, MatchKey.from_index("i"))
     assert caught.value.key == "i"
+
+
+def test_keys_that_are_read_together_share_a_path(server: Connection, session: Session) -> None:
+    """Scenario: an index over array_length, a function of that name in public that fits
+    better, and a second key that needs the role's own path.
+    Outcome: under that path the first key still means the index's function.
+    """
+    run(
+        server,
+        "CREATE TABLE t (no int, a int[]); CREATE INDEX i ON t (array_length(a, 1));"
+        " CREATE FUNCTION array_length(int[], int) RETURNS int IMMUTABLE LANGUAGE sql"
+        " AS 'SELECT $1[1]'; INSERT INTO t VALUES (0, '{5,6}'), (1, '{7,8}'), (2, '{5}')",
+    )
+    index, columns = MatchKey.from_index("i"), MatchKey.from_columns("t", "array_length(a, 1)")
+    one, other = resolve_all(session, [index, columns])
+    assert one.search_path == other.search_path == session.own_search_path
+    assert "pg_catalog.array_length" in one.columns[0].expression
+    assert groups(session, one, "public.t") == [[0, 1]]
+    assert groups(session, other, "public.t") == [[0, 2]]
+    (alone,) = resolve_all(session, [index])
+    assert alone.search_path == ""
+    assert groups(session, alone, "public.t") == [[0, 1]]
+    plain = MatchKey.from_columns("t", "no")
+    assert [key.search_path for key in resolve_all(session, [index, plain])] == ["", ""]
 
 
 def test_partitions(server: Connection, session: Session) -> None:

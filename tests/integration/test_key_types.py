@@ -269,11 +269,25 @@ def test_citext(server: Connection, session: Session, schema: str) -> None:
     check(session, key, "public.x")
 
 
-def test_pattern_operator_classes(server: Connection, session: Session) -> None:
-    """text_pattern_ops shares its hash with text_ops: one function, not two."""
-    run(server, "CREATE TABLE t (no int, v text); INSERT INTO t VALUES (0, 'a'), (1, 'A')")
-    run(server, "CREATE INDEX i ON t (v text_pattern_ops)")
-    check(session, resolve(session, MatchKey.from_index("i")), "public.t")
+def test_operator_classes_that_are_not_the_default(server: Connection, session: Session) -> None:
+    """Pattern classes and old names share their hash with the default: one function, not two."""
+    for number, (type_name, operator_class) in enumerate(
+        [
+            ("text", "text_pattern_ops"),
+            ("varchar", "varchar_ops"),
+            ("varchar", "varchar_pattern_ops"),
+            ("char(3)", "bpchar_pattern_ops"),
+            ("cidr", "cidr_ops"),
+            ("regclass", "oid_ops"),
+        ]
+    ):
+        one, other = {"cidr": ("10.0.0.0/8", "10.0.0.0/9"), "regclass": ("1", "2")}.get(
+            type_name, ("a", "A")
+        )
+        run(server, f"CREATE TABLE t{number} (no int, v {type_name})")
+        run(server, f"INSERT INTO t{number} VALUES (0, '{one}'), (0, '{one}'), (1, '{other}')")
+        run(server, f"CREATE INDEX i{number} ON t{number} (v {operator_class})")
+        check(session, resolve(session, MatchKey.from_index(f"i{number}")), f"public.t{number}")
 
 
 def test_nondeterministic_collations(server: Connection, session: Session) -> None:
