@@ -1,0 +1,24 @@
+"""``pgmend status``: where a run is, without a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .. import output, results
+from ..exits import ExitCode
+from ..runs import open_runs
+
+
+@click.command("status", short_help="Tell how far a run is and what it found.")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+def status_command(run: Path, as_json: bool) -> int:
+    """Tell how far RUN is, which database it belongs to and what it found; needs no server."""
+    runs = open_runs(run)
+    if as_json:
+        output.print_json(results.status_facts(runs, run))
+    else:
+        results.print_status(runs)
+    return ExitCode.OK

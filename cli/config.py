@@ -1,0 +1,97 @@
+"""Settings from a file: ``--config``, else ``$PGMEND_CONFIG``, else ``./pgmend.toml``.
+
+The file holds tables named after what they set; a key that nobody reads is an
+error, because a setting that is silently ignored is worse than none.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dedupe.errors import UsageError
+
+#: Every key of every table, with the types its value may have.
+KNOWN: Mapping[str, Mapping[str, tuple[type, ...]]] = {
+    "connection": {
+        "dbname": (str,),
+        "host": (str,),
+        "port": (int, str),
+        "user": (str,),
+        "no_password": (bool,),
+    },
+    "scan": {
+        "order": (str,),
+        "memory": (str, int),
+        "jobs": (int,),
+        "nice": (float, int),
+        "schema": (list, str),
+        "runs": (str,),
+    },
+}
+
+DEFAULT_FILE = "pgmend.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What the settings file says; empty without one."""
+
+    #: the file, or None
+    path: Path | None = None
+    #: table name to its settings
+    tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def get(self, table: str, key: str, given: Any = None, default: Any = None) -> Any:
+        """Return what the command line gave, else the file's value, else the default."""
+        if given is not None and given != ():
+            return given
+        return self.tables.get(table, {}).get(key, default)
+
+    @classmethod
+    def load(cls, given: str | None) -> Config:
+        """Read the settings file. Raises UsageError: unreadable, not TOML, unknown keys."""
+        named = given or os.environ.get("PGMEND_CONFIG")
+        path = Path(named or DEFAULT_FILE)
+        if not named and not path.exists():
+            return cls()
+        try:
+            tables = tomllib.loads(path.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"cannot read the settings file {path}: {getattr(error, 'strerror', error)}",
+                hint="Name another one with --config, or unset PGMEND_CONFIG.",
+            ) from error
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError(
+                f"{path} is not valid TOML: {error}", hint="See docs/quickstart.md, Settings file."
+            ) from error
+        _check(path, tables)
+        return cls(path=path, tables=tables)
+
+
+def _check(path: Path, tables: Mapping[str, Any]) -> None:
+    for name, table in tables.items():
+        if name not in KNOWN or not isinstance(table, dict):
+            raise _unknown(path, name, list(KNOWN), "table")
+        for key, value in table.items():
+            if key not in KNOWN[name]:
+                raise _unknown(path, f"{name}.{key}", [f"{name}.{k}" for k in KNOWN[name]], "key")
+            kinds = KNOWN[name][key]
+            if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+                wanted = " or ".join(kind.__name__ for kind in kinds)
+                raise UsageError(f"{path}: {name}.{key} must be {wanted}, not {value!r}")
+
+
+def _unknown(path: Path, name: str, known: list[str], what: str) -> UsageError:
+    if "password" in name:
+        hint = "Passwords belong into ~/.pgpass or PGPASSWORD."
+    else:
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
+    return UsageError(f"{path} has an unknown {what}: {name}", hint=hint, path=path, name=name)

@@ -1,0 +1,157 @@
+"""Connection options with the habits of psql, and how they become one target.
+
+Sources, first to last: the command line (over the settings file), DATABASE_URL,
+the PG* variables. What an earlier one leaves open, a later one fills in; where
+two name different targets, neither is taken.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import click
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from dedupe import connect
+from dedupe.connect import Database
+from dedupe.errors import ConnectionSettingsError
+
+from .config import Config
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: settings that say which database is meant, and the variables that say it too
+_TARGET = {
+    "host": "PGHOST",
+    "hostaddr": "PGHOSTADDR",
+    "port": "PGPORT",
+    "dbname": "PGDATABASE",
+    "service": "PGSERVICE",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connecting:
+    """Where to connect, as asked for, and whether a password may be asked for."""
+
+    #: libpq settings; empty: libpq's own defaults
+    settings: Mapping[str, str] = field(repr=False)
+    #: whether the command line, the settings file or DATABASE_URL said anything
+    told: bool
+    #: -w
+    never_prompt: bool
+
+    def open(self, remembered: str | None = None) -> Database:
+        """Connect; ``remembered`` is taken where nothing was said.
+
+        Asks for a password only when the server wants one, none was found, and
+        a person is there to type it.
+        """
+        conninfo = make_conninfo("", **self.settings)
+        if remembered is not None and not self.told:
+            conninfo = remembered
+        try:
+            return connect(conninfo)
+        except ConnectionSettingsError as error:
+            wanted = "no password supplied" in error.message
+            if not wanted or self.never_prompt or not sys.stdin.isatty():
+                raise
+        return connect(make_conninfo(conninfo, password=getpass.getpass("Password: ")))
+
+
+def connection_options(command: F) -> F:
+    """Add -d, -h, -p, -U and -w to a command."""
+    for option in reversed(
+        (
+            click.option(
+                "-d", "--dbname", "--dsn", "dbname", multiple=True, metavar="NAME|URL|CONNINFO",
+                help="Database: a name, a URL or a libpq connection string.",
+            ),
+            click.option("-h", "--host", help="Server's host or socket directory."),
+            click.option("-p", "--port", type=click.IntRange(1, 65535), help="Server's port."),
+            click.option("-U", "--username", "user", help="Role to connect as."),
+            click.option(
+                "-w", "--no-password", is_flag=True, default=None, help="Never ask for a password."
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def connecting(
+    config: Config,
+    *,
+    dbname: tuple[str, ...],
+    host: str | None,
+    port: int | None,
+    user: str | None,
+    no_password: bool | None,
+) -> Connecting:
+    """Join all that was said about the target. Raises ConnectionSettingsError."""
+    line: dict[str, str] = {}
+    for text in dbname:
+        line = _joined(line, _parsed(text, "-d"), "one -d", "another one")
+    flags = {"host": host, "port": port, "user": user}
+    line = _joined(line, {k: str(v) for k, v in flags.items() if v}, "-d", "-h, -p or -U")
+    if not line:
+        file = dict(config.tables.get("connection", {}))
+        file.pop("no_password", None)
+        named = _parsed(str(file.pop("dbname")), f"{config.path}") if "dbname" in file else {}
+        rest = {key: str(value) for key, value in file.items()}
+        line = _joined(named, rest, "connection.dbname", "another key of the settings file")
+        said = f"the settings file {config.path}"
+    else:
+        said = "the command line"
+    url = os.environ.get("DATABASE_URL", "")
+    settings = line
+    if url:
+        from_url = _parsed(url, "DATABASE_URL")
+        settings = _joined(line, from_url, said, "DATABASE_URL")
+        if not line:
+            variables = {k: v for k, name in _TARGET.items() if (v := os.environ.get(name))}
+            _joined(from_url, variables, "DATABASE_URL", "the PG* variables")
+    return Connecting(
+        settings=settings,
+        told=bool(settings),
+        never_prompt=bool(config.get("connection", "no_password", no_password, default=False)),
+    )
+
+
+def _parsed(text: str, source: str) -> dict[str, str]:
+    """Read a URL, a connection string or a bare database name."""
+    plain = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", text)
+    if "://" not in plain and "=" not in plain:
+        return {"dbname": plain}
+    try:
+        return {key: str(value) for key, value in conninfo_to_dict(plain).items() if value}
+    except ProgrammingError as error:
+        # The driver's words may quote the text, and the text may hold a password.
+        reason = str(error).strip().partition(":")[0].partition('"')[0].strip()
+        raise ConnectionSettingsError(
+            f"the connection settings of {source} cannot be read: {reason}",
+            hint="Write postgresql://user@host:port/database or"
+            " 'host=... port=... dbname=... user=...'.",
+        ) from error
+
+
+def _joined(
+    first: Mapping[str, str], second: Mapping[str, str], first_name: str, second_name: str
+) -> dict[str, str]:
+    """Fill ``first`` up from ``second``; refuse two different targets."""
+    for key in (*_TARGET, "user"):
+        one, other = first.get(key), second.get(key)
+        if one and other and one != other and (key != "user" or "-U" in second_name):
+            raise ConnectionSettingsError(
+                f"two different targets: {first_name} says {key} {one}, {second_name} {other}",
+                hint="Say it once: drop one of the two, or unset the variable.",
+                setting=key, first=one, second=other,
+            )
+    return {**second, **first}

@@ -1,0 +1,121 @@
+"""How results and messages look: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TextIO
+
+import click
+
+from dedupe import Group, Member
+
+#: version of the JSON of every command; raised when a field changes its meaning
+FORMAT_VERSION = 1
+
+
+def complain(message: str, hint: str | None = None) -> None:
+    """Print ``pgmend: error: …`` and ``HINT: …`` to stderr."""
+    note(f"pgmend: {styled('error:', sys.stderr, fg='red', bold=True)} {one_line(message)}")
+    if hint:
+        note(f"HINT: {one_line(hint)}")
+
+
+def note(line: str) -> None:
+    """Print a line to stderr; nobody listening is no error."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        return
+
+
+def styled(text: str, stream: TextIO, **style: Any) -> str:
+    """Colour ``text`` if ``stream`` is a terminal and NO_COLOR is not set."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty():
+        return text
+    return click.style(text, **style)
+
+
+def one_line(text: str) -> str:
+    """Write control characters as escapes: names and values may hold any of them."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def print_json(value: object) -> None:
+    """Print one JSON value as one line of ASCII, which survives any locale."""
+    print(json.dumps(value, default=str))
+
+
+def aligned(header: Sequence[str], rows: Sequence[Sequence[str | int]]) -> Iterator[str]:
+    """Lay out a small table: texts to the left, whole numbers to the right."""
+    cells = [[f"{c:,}" if isinstance(c, int) else one_line(c) for c in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    right = [bool(rows) and isinstance(rows[0][place], int) for place in range(len(header))]
+    for line in [list(header), ["-" * width for width in widths], *cells]:
+        texts = [
+            text.rjust(width) if number else text.ljust(width)
+            for text, width, number in zip(line, widths, right, strict=True)
+        ]
+        yield "  ".join(texts).rstrip()
+
+
+def print_groups(groups: Iterable[Group], form: str) -> None:
+    """Stream every member of every group: ``table``, ``jsonl`` or ``csv``."""
+    if form == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(["key_name", "group", "schema", "table", "ctid", "pk", "key"])
+        for group in groups:
+            for member in group.members:
+                facts = member_facts(group, member)
+                facts["pk"] = json.dumps(facts["pk"])
+                facts["key"] = json.dumps(facts["key"])
+                writer.writerow(facts.values())
+    elif form == "jsonl":
+        for group in groups:
+            for member in group.members:
+                print_json(member_facts(group, member))
+    else:
+        for group in groups:
+            _print_group(group)
+
+
+def member_facts(group: Group, member: Member) -> dict[str, Any]:
+    """Return the fields of one member, in the documented order."""
+    return {
+        "key_name": group.key_name,
+        "group": group.number,
+        "schema": member.schema,
+        "table": member.table,
+        "ctid": member.ctid,
+        "pk": member.pk,
+        "key": list(member.key),
+    }
+
+
+def _print_group(group: Group) -> None:
+    rows = len(group.members)
+    shown_key: tuple[str | None, ...] | None = None
+    print(f"{one_line(group.key_name)}: group {group.number:,}, {rows:,} rows")
+    for member in group.members:
+        if member.key != shown_key:
+            # Equal keys may be written differently: citext, 1.0 and 1.00.
+            shown_key = member.key
+            print(f"  key ({', '.join(map(_value, member.key))})")
+        pk = member.pk or {}
+        names = ", ".join(f"{one_line(name)}={_value(value)}" for name, value in pk.items())
+        place = one_line(f"{member.schema}.{member.table}")
+        print(f"    {place} {member.ctid} {names}".rstrip())
+
+
+def _value(value: str | None) -> str:
+    if value is None:
+        return "NULL"
+    text = one_line(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,118 @@
+"""Progress on stderr: a bar where a person watches, dated lines elsewhere, or nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+from tqdm import tqdm
+
+from dedupe import Progress
+
+from .output import note, one_line
+
+#: seconds between two plain lines of one phase
+_LINE_SECONDS = 10.0
+_LINE_SECONDS_VERBOSE = 1.0
+
+
+class Reporter:
+    """Shows the progress of one scan; a context manager that clears up after itself."""
+
+    def __init__(self, label: str, *, quiet: bool, verbose: bool) -> None:
+        self._label = one_line(label)
+        self._quiet = quiet
+        self._pause = _LINE_SECONDS_VERBOSE if verbose else _LINE_SECONDS
+        self._bar: tqdm[Any] | None = None
+        self._phase = ""
+        self._waiting: str | None = None
+        self._last_line = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, event: Progress) -> None:
+        """Show one event."""
+        if self._quiet:
+            return
+        try:
+            if event.message is not None:
+                self.tell(event.message)
+            if sys.stderr.isatty():
+                self._show_bar(event)
+            else:
+                self._show_line(event)
+        except OSError:
+            # The terminal went away; the scan is worth more than its bar.
+            self._quiet, self._bar = True, None
+
+    def tell(self, message: str) -> None:
+        """Print a message between the lines of the progress."""
+        if self._quiet:
+            return
+        line = one_line(message)
+        if self._bar is not None:
+            self._bar.write(line, file=sys.stderr)
+        else:
+            note(line if sys.stderr.isatty() else f"{_now()} {line}")
+
+    def _show_bar(self, event: Progress) -> None:
+        if self._bar is None:
+            # No thread of tqdm's own: the events come often enough.
+            tqdm.monitor_interval = 0
+            self._bar = tqdm(
+                total=event.blocks_total,
+                file=sys.stderr,
+                unit="blk",
+                unit_scale=True,
+                dynamic_ncols=True,
+                mininterval=0.0,
+                miniters=0,
+                bar_format="{desc} {percentage:3.0f}%|{bar}| {postfix}",
+            )
+        self._bar.total = event.blocks_total
+        self._bar.n = event.blocks_done
+        self._bar.set_description_str(f"{self._label}: {event.waiting or event.phase}", False)
+        left = "" if event.eta_seconds is None else f", {_duration(event.eta_seconds)} left"
+        self._bar.postfix = f"{event.rows:,} rows, {event.groups:,} groups{left}"
+        self._bar.refresh()
+
+    def _show_line(self, event: Progress) -> None:
+        now = time.monotonic()
+        same = event.phase == self._phase and event.waiting == self._waiting
+        if same and now - self._last_line < self._pause:
+            return
+        self._phase, self._waiting, self._last_line = event.phase, event.waiting, now
+        left = ""
+        if event.eta_seconds is not None:
+            left = f", about {_duration(event.eta_seconds)} left"
+        waits = f", waiting: {one_line(event.waiting)}" if event.waiting else ""
+        note(
+            f"{_now()} {self._label}: {event.phase}, {event.fraction:.0%},"
+            f" {event.rows:,} rows, {event.groups:,} groups{left}{waits}"
+        )
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

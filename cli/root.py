@@ -1,0 +1,63 @@
+"""The command group: options of all commands, and how errors become messages."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from dedupe import DedupeError
+
+from . import commands, output
+from .config import Config
+from .exits import ExitCode, code_of
+
+
+@click.group(
+    name="pgmend",
+    # -h names the host, as in psql.
+    context_settings={"help_option_names": ["--help"], "max_content_width": 100},
+    no_args_is_help=False,
+)
+@click.version_option(
+    None, "-V", "--version", package_name="pgmend", message="pgmend %(version)s"
+)
+@click.option("--config", metavar="FILE", help="Settings file; else $PGMEND_CONFIG, ./pgmend.toml.")
+@click.pass_context
+def pgmend(context: click.Context, config: str | None) -> None:
+    """Find every row that violates a PostgreSQL unique key, whatever its index says.
+
+    Exit codes: 0 nothing found, 1 findings exist, 2 usage, 3 stopped and can go
+    on, 4 refused for safety, 5 failure.
+    """
+    context.obj = Config.load(config)
+
+
+for command in commands.ALL:
+    pgmend.add_command(command)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; errors are told on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names and values of a database need not be valid in the terminal's encoding.
+        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+    try:
+        code = pgmend.main(list(arguments), prog_name="pgmend", standalone_mode=False)
+        return ExitCode(code or ExitCode.OK)
+    except DedupeError as error:
+        output.complain(error.message, error.hint)
+        return code_of(error)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        output.complain(
+            error.format_message(), f"Try: {context.command_path} --help" if context else None
+        )
+        return ExitCode.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        output.note("pgmend: stopped before there was anything to go on with; run it again")
+        return ExitCode.STOPPED
+    except BrokenPipeError:
+        # Whoever read the result has what they wanted.
+        return ExitCode.OK

@@ -1,0 +1,83 @@
+"""The examples of the README, run as they stand."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def example(language: str) -> str:
+    """Return the README's one code block of a language."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    (block,) = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    return str(block)
+
+
+@pytest.fixture
+def mastodon(database: str, tmp_path: Path) -> dict[str, str]:
+    """Make the table of the examples; give the environment that they run in."""
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            """
+            CREATE TABLE accounts (id int8 PRIMARY KEY, username text NOT NULL, domain text);
+            INSERT INTO accounts VALUES (1, 'anna', NULL), (2, 'Anna', NULL),
+                (3, 'bert', 'a.example'), (4, 'bert', 'A.example'), (5, 'carl', NULL);
+            CREATE INDEX index_accounts_on_username_and_domain_lower
+                ON accounts (lower(username), coalesce(lower(domain), ''));
+            """
+        )
+    # The command stands first in the path under the name that the README gives it.
+    command = tmp_path / "bin" / "pgmend"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m cli "$@"\n')
+    command.chmod(0o755)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "DATABASE_URL"))}
+    return {
+        **kept,
+        "PATH": f"{command.parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "DATABASE_URL": database,
+    }
+
+
+def run(arguments: list[str], text: str, env: dict[str, str], where: Path) -> str:
+    done = subprocess.run(
+        arguments, input=text, cwd=where, env=env, capture_output=True, text=True,
+        timeout=120, check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_library_example(mastodon: dict[str, str], tmp_path: Path) -> None:
+    """Outcome: ten lines of code, and every row of both groups is printed."""
+    text = example("python")
+    assert len([line for line in text.splitlines() if line.strip()]) <= 10
+    out = run([sys.executable, "-W", "error", "-"], text, mastodon, tmp_path)
+    lines = out.splitlines()
+    assert len(lines) == 4
+    assert sum("'anna'" in line for line in lines) == 2
+    assert all(line.split()[1:3] == ["public", "accounts"] for line in lines)
+
+
+def test_the_command_example(mastodon: dict[str, str], tmp_path: Path) -> None:
+    """Outcome: ten lines of shell; groups, JSON and status are what they are said to be."""
+    text = example("sh")
+    assert len([line for line in text.splitlines() if line.strip()]) <= 10
+    out = run(["bash", "-s"], text, mastodon, tmp_path)
+    rows = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    assert len(rows) == 4
+    assert {row["key_name"] for row in rows} == {"index_accounts_on_username_and_domain_lower"}
+    assert "finished, 100% done" in out
+    everything = json.loads((tmp_path / "result.json").read_text())
+    assert everything["status"] == "finished"
+    assert [key["name"] for key in everything["keys"]] == ["accounts_pkey"]
