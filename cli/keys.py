@@ -47,16 +47,22 @@ class Asked:
     ) -> Asked:
         """Check that the options fit together. Raises UsageError, KeyDefinitionError."""
         if sum(map(bool, (index, key, all_unique))) > 1:
-            raise UsageError("--index, --key and --all-unique exclude each other")
+            raise UsageError(
+                "--index, --key and --all-unique exclude each other", hint="Keep one of them."
+            )
         if key and table is None:
             raise UsageError("--key needs a table", hint="pgmend scan TABLE --key COLUMN")
         if not key and (where is not None or nulls_not_distinct):
             option = "--where" if where is not None else "--nulls-not-distinct"
             raise UsageError(
-                f"{option} belongs to --key; an index brings its own predicate and NULL rule"
+                f"{option} belongs to --key",
+                hint="An index brings its own predicate and its own rule for NULL.",
             )
         if schemas and (not all_unique or table is not None):
-            raise UsageError("--schema narrows --all-unique without a table")
+            raise UsageError(
+                "--schema narrows --all-unique without a table",
+                hint="A table's schema is part of its name: schema.table.",
+            )
         if table is not None and not (index or key or all_unique):
             raise UsageError(
                 f"say what makes two rows of {table} the same",

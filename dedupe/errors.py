@@ -21,6 +21,7 @@
     │   └── NotEnoughSpace
     ├── FailureError          the server, the disk or the network failed
     │   ├── ServerUnavailable
+    │   │   └── SnapshotLost
     │   ├── QueryFailed
     │   │   └── UnreadableData
     │   ├── LocalStorageError
@@ -133,6 +134,10 @@ class FailureError(DedupeError):
 
 class ServerUnavailable(FailureError):
     """The server cannot be reached or went away and did not come back."""
+
+
+class SnapshotLost(ServerUnavailable):
+    """The session that held the snapshot ended; sweep and confirm need a new one."""
 
 
 class QueryFailed(FailureError):

@@ -18,8 +18,14 @@ from .conftest import Command, Connection
 NAMES = ["--key", "lower(name)", "--key", "coalesce(lower(domain), '')"]
 
 #: every field of ``scan --json`` that users were promised, in this order
-FIELDS = ["format_version", "run", "status", "as_of", "keys", "unreadable_rows", "seconds", "sweep_seconds", "peak_rss_bytes", "spill_bytes"]
-KEY_FIELDS = ["name", "schema", "table", "rows", "groups", "rows_in_groups", "surplus_rows", "false_candidates"]
+FIELDS = [
+    "format_version", "run", "status", "as_of", "keys", "unreadable_rows", "seconds",
+    "sweep_seconds", "peak_rss_bytes", "spill_bytes",
+]
+KEY_FIELDS = [
+    "name", "schema", "table", "rows", "groups", "rows_in_groups", "surplus_rows",
+    "false_candidates",
+]
 
 
 def result(text: str) -> dict[str, Any]:

@@ -100,24 +100,29 @@ def test_a_password_is_never_shown(offline: Command) -> None:
         ("[scan", "is not valid TOML", ""),
     ],
 )
-@pytest.mark.parametrize("way", ["option", "variable", "place"])
-def test_settings_file_errors(
-    offline: Command, tmp_path: Path, way: str, text: str, said: str, hint: str
-) -> None:
-    if way != "place" and "jbos" not in text:
-        pytest.skip("one case is enough for the other ways")
-    file = (offline.where if way == "place" else tmp_path) / "pgmend.toml"
-    file.write_text(text)
-    done = offline(
-        *(["--config", str(file)] if way == "option" else []),
-        "scan",
-        "--index",
-        "i",
-        env={"PGMEND_CONFIG": str(file)} if way == "variable" else {},
-    )
+def test_settings_file_errors(offline: Command, text: str, said: str, hint: str) -> None:
+    (offline.where / "pgmend.toml").write_text(text)
+    done = offline("scan", "--index", "i")
     assert done.returncode == ExitCode.USAGE
     assert said in done.stderr
     assert hint in done.stderr
+
+
+def test_settings_file_is_found_by_option_and_variable(offline: Command, tmp_path: Path) -> None:
+    """Outcome: --config before PGMEND_CONFIG before ./pgmend.toml."""
+    for name in ("by_option", "by_variable", "by_place"):
+        place = offline.where / "pgmend.toml" if name == "by_place" else tmp_path / name
+        place.write_text(f"[{name}]\n")
+    variable = {"PGMEND_CONFIG": str(tmp_path / "by_variable")}
+    option = ["--config", str(tmp_path / "by_option")]
+    for arguments, env, said in (
+        (option, variable, "by_option"),
+        ([], variable, "by_variable"),
+        ([], {}, "by_place"),
+    ):
+        done = offline(*arguments, "scan", "--index", "i", env=env)
+        assert done.returncode == ExitCode.USAGE
+        assert f"unknown table: {said}" in done.stderr
 
 
 def test_a_named_settings_file_must_exist(offline: Command) -> None:

@@ -1,0 +1,295 @@
+"""Duplicate groups on disk: written once, in one piece, and read as a stream.
+
+The groups have an SQLite file of their own beside the run's state. It is
+written without a journal under another name and takes its place by a rename
+after a sync, so that it is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import overload
+
+from .errors import LocalStorageError, RunDirectoryDamaged
+from .table import quoted
+
+GROUPS_FILE = "groups.sqlite"
+_UNFINISHED = "groups.sqlite.new"
+
+_SCHEMA = """
+CREATE TABLE leaf (number INTEGER PRIMARY KEY, schema BLOB NOT NULL, name BLOB NOT NULL, pk TEXT);
+CREATE TABLE duplicate_group (
+    key INTEGER NOT NULL, number INTEGER NOT NULL, size INTEGER NOT NULL,
+    PRIMARY KEY (key, number)) WITHOUT ROWID;
+CREATE TABLE member (
+    key INTEGER NOT NULL, number INTEGER NOT NULL, ordinal INTEGER NOT NULL,
+    leaf INTEGER NOT NULL, ctid TEXT NOT NULL, xmin TEXT NOT NULL,
+    pk BLOB NOT NULL, values_ BLOB NOT NULL,
+    PRIMARY KEY (key, number, ordinal)) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One row of a duplicate group, as of the run's snapshot."""
+
+    #: schema of the leaf that holds the row, unquoted
+    schema: str
+    #: name of the leaf that holds the row, unquoted
+    table: str
+    #: physical address, ``(block,offset)``
+    ctid: str
+    #: transaction that wrote this version of the row
+    xmin: str
+    #: primary key, column to text; None where the table has none
+    pk: dict[str, str | None] | None
+    #: the key's values as text, in the key's order
+    key: tuple[str | None, ...]
+
+
+class Members(Sequence[Member]):
+    """The rows of one group, read from disk as they are asked for."""
+
+    def __init__(self, reader: _Reader, key: int, number: int, size: int) -> None:
+        self._reader = reader
+        self._key = key
+        self._number = number
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[Member]:
+        return self._reader.members(self._key, self._number, 0, self._size)
+
+    @overload
+    def __getitem__(self, index: int) -> Member: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Member]: ...
+
+    def __getitem__(self, index: int | slice) -> Member | Sequence[Member]:
+        if isinstance(index, slice):
+            start, stop, step = index.indices(self._size)
+            found = list(self._reader.members(self._key, self._number, start, max(start, stop)))
+            return found[::step] if step > 0 else [self[i] for i in range(start, stop, step)]
+        place = range(self._size)[index]
+        return next(self._reader.members(self._key, self._number, place, place + 1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Rows that are equal under one key."""
+
+    #: name of the key: its index, or its text
+    key_name: str
+    #: number of the group within its key, from 1
+    number: int
+    #: the rows, two or more, in heap order
+    members: Members
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberRow:
+    """What the writer stores of one row; texts as the server sent them, in bytes."""
+
+    leaf: int
+    ctid: str
+    xmin: str
+    #: JSON array of the primary key's texts
+    pk: bytes
+    #: JSON array of the key's texts
+    values: bytes
+
+
+class GroupsWriter:
+    """Writes the groups of one run; a context manager that keeps them only if it ends well."""
+
+    def __init__(self, directory: Path, leaves: Iterable[tuple[int, str, str, Sequence[str]]]) -> None:
+        """Begin the file; ``leaves`` are (number, schema, name, primary key columns)."""
+        self._final = directory / GROUPS_FILE
+        self._path = directory / _UNFINISHED
+        self._leaves = tuple(leaves)
+        self._rows: list[tuple[int, int, int, int, str, str, bytes, bytes]] = []
+        self._groups: list[tuple[int, int, int]] = []
+
+    def __enter__(self) -> GroupsWriter:
+        try:
+            self._path.unlink(missing_ok=True)
+            self._connection = sqlite3.connect(
+                self._path, isolation_level=None, check_same_thread=False
+            )
+            os.chmod(self._path, 0o600)
+            for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-4096"):
+                self._connection.execute(f"PRAGMA {pragma}")
+            self._connection.executescript(f"BEGIN;{_SCHEMA}")
+            self._connection.executemany(
+                "INSERT INTO leaf VALUES (?, ?, ?, ?)",
+                [
+                    (n, _bytes(schema), _bytes(name), json.dumps(pk))
+                    for n, schema, name, pk in self._leaves
+                ],
+            )
+        except (sqlite3.Error, OSError) as error:
+            raise self._failed(error) from error
+        return self
+
+    def add_member(self, key: int, number: int, ordinal: int, row: MemberRow) -> None:
+        """Add one row to a group."""
+        self._rows.append(
+            (key, number, ordinal, row.leaf, row.ctid, row.xmin, row.pk, row.values)
+        )
+        if len(self._rows) >= 1000:
+            self._flush()
+
+    def add_group(self, key: int, number: int, size: int) -> None:
+        """Add a group once its size is known."""
+        self._groups.append((key, number, size))
+        if len(self._groups) >= 1000:
+            self._flush()
+
+    def _flush(self) -> None:
+        try:
+            self._connection.executemany(
+                "INSERT INTO member VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._rows
+            )
+            self._connection.executemany("INSERT INTO duplicate_group VALUES (?, ?, ?)", self._groups)
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+        self._rows.clear()
+        self._groups.clear()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._flush()
+                self._connection.execute("COMMIT")
+            self._connection.close()
+            if kind is not None:
+                self._path.unlink(missing_ok=True)
+                return
+            with self._path.open("rb") as written:
+                os.fsync(written.fileno())
+            self._path.rename(self._final)
+            sync_directory(self._final.parent)
+        except (sqlite3.Error, OSError) as failure:
+            raise self._failed(failure) from failure
+
+    def _failed(self, error: Exception) -> LocalStorageError:
+        return LocalStorageError(
+            f"cannot write {self._path}: {error}",
+            hint="Make room, then run the same command again: it goes on from the sweep.",
+            path=self._path,
+        )
+
+
+class _Reader:
+    """Reads the groups file of a finished run."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro",
+            uri=True, isolation_level=None, check_same_thread=False,
+        )
+        self._path = path
+        self._leaves = {
+            number: (_text(schema), _text(name), tuple(json.loads(pk)))
+            for number, schema, name, pk in self._query("SELECT number, schema, name, pk FROM leaf")
+        }
+
+    def __del__(self) -> None:
+        if hasattr(self, "_connection"):
+            self._connection.close()
+
+    def _query(self, query: str, params: Sequence[object] = ()) -> Iterator[tuple[object, ...]]:
+        try:
+            yield from self._connection.execute(query, params)
+        except sqlite3.DatabaseError as error:
+            raise RunDirectoryDamaged(
+                f"{self._path} is damaged: {error}",
+                hint="Scan again with --fresh or into another run directory.",
+                path=self._path,
+            ) from error
+
+    def groups(self) -> Iterator[tuple[int, int, int]]:
+        """Iterate (key, number, size)."""
+        for row in self._query("SELECT key, number, size FROM duplicate_group ORDER BY 1, 2"):
+            yield row  # type: ignore[misc]  # three integers by the schema
+
+    def members(self, key: int, number: int, start: int, stop: int) -> Iterator[Member]:
+        """Iterate the rows ``start`` to ``stop`` (not included) of a group."""
+        for leaf, ctid, xmin, pk, values in self._query(
+            "SELECT leaf, ctid, xmin, pk, values_ FROM member WHERE key = ? AND number = ?"
+            " AND ordinal >= ? AND ordinal < ? ORDER BY ordinal",
+            (key, number, start, stop),
+        ):
+            schema, table, columns = self._leaves[leaf]  # type: ignore[index]
+            texts = json.loads(_text(pk))  # type: ignore[arg-type]
+            yield Member(
+                schema=schema,
+                table=table,
+                ctid=str(ctid),
+                xmin=str(xmin),
+                pk=dict(zip(columns, texts, strict=True)) if columns else None,
+                key=tuple(json.loads(_text(values))),  # type: ignore[arg-type]
+            )
+
+
+def read_groups(directory: Path, key_names: Sequence[str]) -> Iterator[Group]:
+    """Stream the groups of a finished run; memory: one row. Raises RunDirectoryDamaged."""
+    path = directory / GROUPS_FILE
+    if not path.is_file():
+        raise RunDirectoryDamaged(
+            f"{path} is missing", hint="Scan again with --fresh.", path=path
+        )
+    reader = _Reader(path)
+    for key, number, size in reader.groups():
+        yield Group(
+            key_name=key_names[key], number=number, members=Members(reader, key, number, size)
+        )
+
+
+def member_columns(pk: Sequence[str], expressions: Sequence[str]) -> tuple[str, str]:
+    """Write the two SQL texts (JSON arrays) of a row's primary key and key values.
+
+    ``format('%s', …)`` is the type's output function; a cast to text is not
+    (char(n) would lose its trailing blanks).
+    """
+    return _json_array([quoted(column) for column in pk]), _json_array(expressions)
+
+
+def _json_array(expressions: Sequence[str]) -> str:
+    texts = ", ".join(
+        f"CASE WHEN pg_catalog.num_nulls({e}) OPERATOR(pg_catalog.=) 0"
+        f" THEN pg_catalog.format('%s', {e}) END"
+        for e in expressions
+    )
+    return f"pg_catalog.array_to_json(ARRAY[{texts}]::pg_catalog.text[])::pg_catalog.text"
+
+
+def sync_directory(directory: Path) -> None:
+    """Make a new or renamed entry of ``directory`` survive a power loss."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")

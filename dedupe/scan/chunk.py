@@ -1,0 +1,310 @@
+"""One chunk: a range of a heap read into digests and addresses by one statement.
+
+The server answers with a single row: how many rows the range holds and, for each
+key, how many of them are left out (a NULL, the predicate) and one ``bytea`` of
+14-byte records, digest and ``tid`` as their types send them. A row that got lost
+between the two counts is an error, not a silence.
+
+Locks: ACCESS SHARE on the leaf for the statement. Memory: the answer, bounded by
+the caller's choice of range.
+
+Source: https://www.postgresql.org/docs/current/ddl-system-columns.html (ctid, xmin)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..connect import Session
+from ..errors import QueryFailed, RunMismatch, UnreadableData
+from ..key import ResolvedKey
+from ..table import Leaf
+from .checkpoint import UnreadableRow
+from .pace import WIRE_BYTES
+from .spill import Words, mix
+
+#: bits of an address below the block number
+OFFSET_BITS = 16
+#: bits of an address below the leaf's number
+LEAF_SHIFT = 48
+#: more line pointers than any page of 32 kB holds
+_OFFSETS = 2048
+
+_WIRE = np.dtype(
+    {"names": ["digest", "tail"], "formats": [">u8", ">u8"], "offsets": [0, 6], "itemsize": 14}
+)
+_TID_MASK = np.uint64((1 << LEAF_SHIFT) - 1)
+_PLAN_NODES = {"Aggregate", "Subquery Scan", "Tid Range Scan"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRecords:
+    """What a chunk holds for one key: two arrays of one length."""
+
+    #: spread digests
+    digests: Words
+    #: leaf, block and offset of each row
+    addresses: Words
+    #: rows of the chunk that do not take part in the key
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """The rows of one range."""
+
+    #: rows in the range, those that a key leaves out included
+    rows: int
+    #: one item for each key of the run
+    keys: tuple[KeyRecords, ...]
+    #: what could not be read
+    unreadable: tuple[UnreadableRow, ...] = ()
+
+
+def tid_text(address: int) -> str:
+    """Write an address as PostgreSQL writes a ctid: ``(block,offset)``."""
+    return f"({address >> OFFSET_BITS & 0xFFFFFFFF},{address & 0xFFFF})"
+
+
+def shared_search_path(keys: Sequence[ResolvedKey]) -> str:
+    """Return the one search path that every key can be read under.
+
+    A key read under the empty path has every name qualified, so it means the
+    same under the role's own path, which the other keys need.
+    """
+    return next((key.search_path for key in keys if key.search_path), "")
+
+
+class ChunkReader:
+    """Reads ranges of the leaves of one table for the keys of one run."""
+
+    def __init__(self, keys: Sequence[ResolvedKey], *, horizon: int | None = None) -> None:
+        """Prepare the statement for ``keys``.
+
+        With ``horizon`` (an xid8) only the rows are read that were written by it
+        or later: the sweep.
+        """
+        self._keys = tuple(keys)
+        self._horizon = horizon
+        self._checked: set[int] = set()
+        #: the path that the key expressions are read under
+        self.search_path = shared_search_path(keys)
+
+    def statement(self, leaf: Leaf, *, bounded: bool, where: str | None = None) -> str:
+        """Write the statement; ``$1`` is the first ctid, ``$2`` the one behind the last.
+
+        ``where`` replaces the ctid range (key order).
+        """
+        columns = ["ctid AS tid"]
+        answers = []
+        for number, key in enumerate(self._keys):
+            names = [f"k{number}_{place}" for place in range(len(key.columns))]
+            columns += [
+                f"{column.expression} AS {name}"
+                for column, name in zip(key.columns, names, strict=True)
+            ]
+            part = None
+            if key.where is not None:
+                part = f"p{number}"
+                columns.append(f"({key.where}\n) AS {part}")
+            only = f" FILTER (WHERE {part})" if part else ""
+            answers.append(
+                f"pg_catalog.count(*) FILTER (WHERE NOT {key.takes_part(names, part)}),"
+                f" coalesce(pg_catalog.string_agg({key.digest(names)}"
+                f" OPERATOR(pg_catalog.||) pg_catalog.tidsend(tid), ''::bytea){only}, ''::bytea)"
+            )
+        if where is None:
+            where = "ctid OPERATOR(pg_catalog.>=) $1::pg_catalog.tid"
+            if bounded:
+                where += " AND ctid OPERATOR(pg_catalog.<) $2::pg_catalog.tid"
+        if self._horizon is not None:
+            horizon = self._horizon & 0xFFFFFFFF
+            where += (
+                " AND pg_catalog.age(xmin) OPERATOR(pg_catalog.<=)"
+                f" pg_catalog.age('{horizon}'::pg_catalog.xid)"
+            )
+        # OFFSET 0 keeps the planner from putting an expression back in each place of its use.
+        return (
+            f"SELECT pg_catalog.pg_relation_filenode({leaf.oid}::pg_catalog.oid)::pg_catalog.int8,"
+            f" pg_catalog.count(*), {', '.join(answers)}\n"
+            f"FROM (SELECT {', '.join(columns)} FROM ONLY {leaf.sql} WHERE {where} OFFSET 0) AS s"
+        )
+
+    def read(
+        self, session: Session, leaf: Leaf, low: int, high: int | None, snapshot: str | None = None
+    ) -> Chunk:
+        """Read the rows of ``leaf`` from address ``low`` to before ``high`` (None: to the end).
+
+        What the server cannot read for damage is narrowed down to rows or blocks,
+        returned in ``unreadable``, and the rest is read. Raises RunMismatch when
+        the table was rewritten since the run began.
+        """
+        try:
+            return self._read(session, leaf, low, high, snapshot)
+        except UnreadableData as error:
+            return self._narrow(session, leaf, low, high, snapshot, error)
+
+    def _read(
+        self, session: Session, leaf: Leaf, low: int, high: int | None, snapshot: str | None
+    ) -> Chunk:
+        query = self.statement(leaf, bounded=high is not None)
+        bounds = [tid_text(low)] + ([tid_text(high)] if high is not None else [])
+        with session.transaction(snapshot=snapshot, settings={"search_path": self.search_path}):
+            if leaf.oid not in self._checked:
+                check_plan(session, query, bounds, _PLAN_NODES)
+                self._checked.add(leaf.oid)
+            row = session.packed_row(query, bounds)
+        return self.decode(leaf, row)
+
+    def decode(self, leaf: Leaf, row: tuple[Any, ...]) -> Chunk:
+        """Turn the server's row into arrays; raises RunMismatch, QueryFailed."""
+        filenode, rows, *answers = row
+        if filenode != leaf.filenode:
+            raise RunMismatch(
+                f"{leaf.schema}.{leaf.name} was rewritten while it was scanned"
+                " (VACUUM FULL, CLUSTER, TRUNCATE or ALTER TABLE): its rows have new addresses",
+                hint="Begin again with --fresh or another run directory.",
+                field="relfilenode",
+                expected=leaf.filenode,
+                found=filenode,
+            )
+        keys = []
+        for key, left_out, packed in zip(self._keys, answers[::2], answers[1::2], strict=True):
+            if len(packed) != WIRE_BYTES * (rows - left_out):
+                raise QueryFailed(
+                    f"the server returned {len(packed) // WIRE_BYTES} records for"
+                    f" {rows - left_out} rows of {leaf.schema}.{leaf.name}, key {key.name}",
+                    hint="The key's expressions or its predicate are not immutable;"
+                    " such a key cannot be scanned.",
+                )
+            raw = np.frombuffer(packed, _WIRE)
+            digests: Words = raw["digest"].astype(np.uint64)
+            addresses: Words = raw["tail"].astype(np.uint64)
+            addresses &= _TID_MASK
+            addresses |= np.uint64(leaf.number << LEAF_SHIFT)
+            keys.append(
+                KeyRecords(
+                    digests=digests if key.scattered else mix(digests),
+                    addresses=addresses,
+                    left_out=left_out,
+                )
+            )
+        return Chunk(rows=rows, keys=tuple(keys))
+
+    def _narrow(
+        self,
+        session: Session,
+        leaf: Leaf,
+        low: int,
+        high: int | None,
+        snapshot: str | None,
+        error: UnreadableData,
+    ) -> Chunk:
+        """Halve a range that fails until single rows or blocks are left."""
+        chunks: list[Chunk] = []
+        for start, end in _halves(low, high):
+            if end is not None and end - start == 1:
+                chunks.append(_lost(self._keys, leaf, start, error))
+                continue
+            try:
+                chunks.append(self._read(session, leaf, start, end, snapshot))
+            except UnreadableData as deeper:
+                if _is_one_block(start, end) and self._page_fails(session, leaf, start, snapshot):
+                    chunks.append(_lost(self._keys, leaf, start, deeper))
+                else:
+                    chunks.append(self._narrow(session, leaf, start, end, snapshot, deeper))
+        return _joined(chunks)
+
+    def _page_fails(
+        self, session: Session, leaf: Leaf, start: int, snapshot: str | None
+    ) -> bool:
+        """Tell whether the page itself is invalid: then offsets without a row fail too."""
+        block = start >> OFFSET_BITS
+        try:
+            self._read(
+                session, leaf, block << OFFSET_BITS | _OFFSETS, block + 1 << OFFSET_BITS, snapshot
+            )
+        except UnreadableData:
+            return True
+        return False
+
+
+def check_plan(
+    session: Session, query: str, params: Sequence[object], allowed: set[str]
+) -> None:
+    """Raise QueryFailed unless the server's plan for ``query`` uses only ``allowed`` nodes."""
+    ((plan,),) = session.rows(f"EXPLAIN (FORMAT JSON, COSTS OFF) {query}", params)
+    if isinstance(plan, str):
+        plan = json.loads(plan)
+    nodes = set(_nodes(plan[0]["Plan"]))
+    if not nodes <= allowed:
+        raise QueryFailed(
+            f"the server would not read the heap itself but by {', '.join(sorted(nodes - allowed))}",
+            hint="Report this with the server's version and its settings (\\dconfig).",
+            nodes=sorted(nodes),
+        )
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[str]:
+    yield plan["Node Type"]
+    for child in plan.get("Plans", ()):
+        yield from _nodes(child)
+
+
+def _halves(low: int, high: int | None) -> list[tuple[int, int | None]]:
+    """Split a range of addresses: by blocks while it spans several, then by offsets."""
+    first = low >> OFFSET_BITS
+    if high is None:
+        middle = first + 1 << OFFSET_BITS
+        return [(low, middle), (middle, None)]
+    last = (high - 1) >> OFFSET_BITS
+    if last > first:
+        middle = (first + last + 1) // 2 << OFFSET_BITS
+        return [(low, middle), (middle, high)]
+    start = low & 0xFFFF
+    end = min(high - (first << OFFSET_BITS), _OFFSETS)
+    half = (first << OFFSET_BITS) + (start + end) // 2
+    return [(low, half), (half, (first << OFFSET_BITS) + end)]
+
+
+def _is_one_block(low: int, high: int | None) -> bool:
+    """Tell whether the range is one whole block."""
+    return high is not None and low & 0xFFFF == 0 and high - low == 1 << OFFSET_BITS
+
+
+def _lost(
+    keys: Sequence[ResolvedKey], leaf: Leaf, address: int, error: UnreadableData
+) -> Chunk:
+    empty = np.zeros(0, np.uint64)
+    return Chunk(
+        rows=0,
+        keys=tuple(KeyRecords(digests=empty, addresses=empty, left_out=0) for _ in keys),
+        unreadable=(
+            UnreadableRow(
+                leaf=leaf.number,
+                block=address >> OFFSET_BITS,
+                offset=address & 0xFFFF,
+                message=error.message,
+            ),
+        ),
+    )
+
+
+def _joined(chunks: Sequence[Chunk]) -> Chunk:
+    return Chunk(
+        rows=sum(chunk.rows for chunk in chunks),
+        keys=tuple(
+            KeyRecords(
+                digests=np.concatenate([part.digests for part in parts]),
+                addresses=np.concatenate([part.addresses for part in parts]),
+                left_out=sum(part.left_out for part in parts),
+            )
+            for parts in zip(*(chunk.keys for chunk in chunks), strict=True)
+        ),
+        unreadable=tuple(row for chunk in chunks for row in chunk.unreadable),
+    )

@@ -1,0 +1,109 @@
+"""Positions: how a table is cut into segments and a segment into chunks.
+
+Physical order cuts by block numbers: it trusts no index, and any range can be
+read again at any time. A segment is a stretch of one leaf that one worker reads
+from its start to its end, so that the checkpoint is one position a segment.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..connect import Session
+from ..table import Leaf, Table
+from .checkpoint import Segment
+from .chunk import OFFSET_BITS, Chunk, ChunkReader
+from .pace import ChunkSize
+
+#: blocks of a segment at most: 64 MB of heap, which a worker reads without a seek
+_SEGMENT_BLOCKS = 8192
+#: segments that a table is cut into at least for each worker, to end together
+_SEGMENTS_A_JOB = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One chunk read and where the segment goes on."""
+
+    chunk: Chunk
+    #: the next position; None: the segment is read
+    next: str | None
+    #: heap blocks that the step stands for
+    blocks: int
+
+
+class Order(Protocol):
+    """A way to go through a table."""
+
+    def segments(self, session: Session, table: Table, jobs: int) -> list[Segment]:
+        """Cut the table's leaves into segments."""
+        ...
+
+    def step(
+        self, session: Session, leaf: Leaf, segment: Segment, position: str, size: ChunkSize
+    ) -> Step:
+        """Read the next chunk of a segment."""
+        ...
+
+
+class PhysicalOrder:
+    """Keyset over the row's address: ctid ranges of whole blocks."""
+
+    def __init__(self, reader: ChunkReader, snapshot: str | None = None) -> None:
+        """Read with ``reader``, under ``snapshot`` if one is given."""
+        self._reader = reader
+        self._snapshot = snapshot
+
+    def segments(self, session: Session, table: Table, jobs: int) -> list[Segment]:
+        """Cut every leaf into stretches of blocks; the last one of a leaf is open-ended."""
+        return block_segments(table.leaves, jobs)
+
+    def step(
+        self, session: Session, leaf: Leaf, segment: Segment, position: str, size: ChunkSize
+    ) -> Step:
+        """Read the next blocks; the chunk that reaches the segment's end ends it."""
+        low = json.loads(position)
+        high = None if segment.high is None else json.loads(segment.high)
+        known_end = json.loads(segment.low) + segment.blocks
+        end: int | None = low + size.blocks
+        if low + size.blocks >= known_end:
+            end = high
+        started = time.monotonic()
+        chunk = self._reader.read(
+            session,
+            leaf,
+            low << OFFSET_BITS,
+            None if end is None else end << OFFSET_BITS,
+            self._snapshot,
+        )
+        blocks = (known_end if end is None else end) - low
+        size.learn(max(1, blocks), time.monotonic() - started)
+        done = end is None or end == high
+        return Step(chunk=chunk, next=None if done else json.dumps(end), blocks=max(0, blocks))
+
+
+def block_segments(leaves: Sequence[Leaf], jobs: int) -> list[Segment]:
+    """Cut leaves into segments of blocks, none longer than 64 MB, numbered from 0."""
+    total = sum(leaf.blocks for leaf in leaves)
+    width = max(1, min(_SEGMENT_BLOCKS, total // (jobs * _SEGMENTS_A_JOB)))
+    segments: list[Segment] = []
+    for leaf in leaves:
+        # The last range is open: blocks that come later are read with it, not missed.
+        starts = range(0, max(1, leaf.blocks), width)
+        for low in starts:
+            last = low == starts[-1]
+            segments.append(
+                Segment(
+                    number=len(segments),
+                    leaf=leaf.number,
+                    low=json.dumps(low),
+                    high=None if last else json.dumps(low + width),
+                    next=json.dumps(low),
+                    blocks=max(0, min(width, leaf.blocks - low)),
+                )
+            )
+    return segments

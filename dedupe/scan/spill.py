@@ -1,0 +1,229 @@
+"""The spill: records of the scan on disk, in runs that are grouped by digest.
+
+A record is 16 bytes: the digest and the row's address, two unsigned 64-bit
+integers. The address is the leaf's number (16 bits), the block (32) and the
+offset in the block (16), so that it orders as the heap does.
+
+The file only grows. A run is a header, then all its digests, then all its
+addresses, both grouped by the digest's top bits (a stable counting sort), so
+that a range of digests is one piece of every run. What a run holds is promised
+only once ``sync`` has returned; the caller writes the file's length into its
+checkpoint after that and cuts the file back to it when it starts again.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import LocalStorageError, RunDirectoryDamaged
+
+Words = npt.NDArray[np.uint64]
+
+#: bits of the digest that name a bucket
+BUCKET_BITS = 12
+BUCKETS = 1 << BUCKET_BITS
+#: bytes of a record in the file
+RECORD_BYTES = 16
+
+_HEADER = struct.Struct("<4sHHQI")
+_MAGIC = b"pgm1"
+_OFFSETS_BYTES = 4 * (BUCKETS + 1)
+_RUN_HEADER_BYTES = _HEADER.size + _OFFSETS_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class SpillRun:
+    """Where one run lies in the file."""
+
+    #: number of the key in the run directory
+    key: int
+    #: records in the run
+    records: int
+    #: byte position of the bucket offsets
+    offsets_at: int
+
+    @property
+    def digests_at(self) -> int:
+        """Byte position of the first digest."""
+        return self.offsets_at + _OFFSETS_BYTES
+
+    @property
+    def addresses_at(self) -> int:
+        """Byte position of the first address."""
+        return self.digests_at + 8 * self.records
+
+
+def mix(words: Words) -> Words:
+    """Spread the bits of exact digests over all 64, one to one.
+
+    The finalizer of MurmurHash3 (Appleby, public domain): a bijection, so equal
+    stays equal and different stays different.
+    """
+    out = words ^ (words >> np.uint64(33))
+    out *= np.uint64(0xFF51AFD7ED558CCD)
+    out ^= out >> np.uint64(33)
+    out *= np.uint64(0xC4CEB9FE1A85EC53)
+    out ^= out >> np.uint64(33)
+    return out
+
+
+class Spill:
+    """The open spill file of one run directory. Used by one thread at a time."""
+
+    def __init__(self, path: Path, length: int) -> None:
+        """Open or make the file and cut it back to ``length`` bytes.
+
+        Raises RunDirectoryDamaged when the file is shorter than that,
+        LocalStorageError when it cannot be opened.
+        """
+        self.path = path
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            size = os.fstat(self._fd).st_size
+        except OSError as error:
+            raise _storage_error(path, error) from error
+        if size < length:
+            os.close(self._fd)
+            raise RunDirectoryDamaged(
+                f"{path} holds {size} bytes where its checkpoint counts {length}",
+                hint="The file was truncated or replaced; begin again with --fresh"
+                " or another run directory.",
+                path=path,
+            )
+        self.length = length
+        self.cut(length)
+
+    def close(self) -> None:
+        """Close the file. Safe to call twice."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def cut(self, length: int) -> None:
+        """Cut the file back to ``length`` bytes: what lies behind was never promised."""
+        os.ftruncate(self._fd, length)
+        self.length = length
+
+    def append(self, key: int, digests: Words, addresses: Words) -> None:
+        """Append one run. Memory: about 20 bytes a record while it works.
+
+        Raises LocalStorageError (a full disk among others); the file then ends
+        with what does not count, and the next ``cut`` removes it.
+        """
+        if not len(digests):
+            return
+        buckets = (digests >> np.uint64(64 - BUCKET_BITS)).astype(np.uint16)
+        offsets = np.zeros(BUCKETS + 1, np.uint32)
+        np.cumsum(np.bincount(buckets, minlength=BUCKETS), out=offsets[1:])
+        order = np.argsort(buckets, kind="stable")
+        raw = offsets.astype("<u4").tobytes()
+        header = _HEADER.pack(_MAGIC, key, 0, len(digests), zlib.crc32(raw))
+        self._write(header + raw)
+        self._write(digests[order].astype("<u8", copy=False))
+        self._write(addresses[order].astype("<u8", copy=False))
+
+    def sync(self) -> None:
+        """Return when all that was appended is on the disk."""
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:
+            raise _storage_error(self.path, error) from error
+
+    def runs(self, key: int) -> list[SpillRun]:
+        """List the runs of one key, in the order they were written.
+
+        Raises RunDirectoryDamaged where a header does not hold.
+        """
+        found = []
+        position = 0
+        while position < self.length:
+            magic, run_key, _, records, check = _HEADER.unpack(self._read(position, _HEADER.size))
+            offsets_at = position + _HEADER.size
+            end = position + _RUN_HEADER_BYTES + records * RECORD_BYTES
+            if magic != _MAGIC or end > self.length:
+                raise self._damaged(position)
+            if zlib.crc32(self._read(offsets_at, _OFFSETS_BYTES)) != check:
+                raise self._damaged(position)
+            if run_key == key:
+                found.append(SpillRun(run_key, records, offsets_at))
+            position = end
+        return found
+
+    def bucket_sizes(self, runs: list[SpillRun]) -> npt.NDArray[np.int64]:
+        """Add up how many records each bucket holds over ``runs``."""
+        sizes = np.zeros(BUCKETS, np.int64)
+        for run in runs:
+            offsets = np.frombuffer(self._read(run.offsets_at, _OFFSETS_BYTES), "<u4")
+            sizes += np.diff(offsets.astype(np.int64))
+        return sizes
+
+    def slices(self, runs: list[SpillRun], low: int, high: int) -> list[tuple[SpillRun, int, int]]:
+        """Say which records of every run lie in the buckets ``low`` to ``high`` (not included)."""
+        found = []
+        for run in runs:
+            first = self._read(run.offsets_at + 4 * low, 4)
+            last = self._read(run.offsets_at + 4 * high, 4)
+            start, end = int.from_bytes(first, "little"), int.from_bytes(last, "little")
+            if start < end:
+                found.append((run, start, end))
+        return found
+
+    def digests(self, run: SpillRun, start: int, end: int) -> Words:
+        """Read the digests of the records ``start`` to ``end`` of a run."""
+        return np.frombuffer(self._read(run.digests_at + 8 * start, 8 * (end - start)), "<u8")
+
+    def addresses(self, run: SpillRun, start: int, end: int) -> Words:
+        """Read the addresses of the records ``start`` to ``end`` of a run."""
+        return np.frombuffer(self._read(run.addresses_at + 8 * start, 8 * (end - start)), "<u8")
+
+    def pieces(
+        self, parts: list[tuple[SpillRun, int, int]], records: int
+    ) -> Iterator[tuple[Words, Words]]:
+        """Read slices in pieces of at most ``records`` records."""
+        for run, start, end in parts:
+            for low in range(start, end, records):
+                high = min(low + records, end)
+                yield self.digests(run, low, high), self.addresses(run, low, high)
+
+    def _write(self, data: bytes | Words) -> None:
+        view = memoryview(data).cast("B")
+        try:
+            while view:
+                written = os.pwrite(self._fd, view, self.length)
+                self.length += written
+                view = view[written:]
+        except OSError as error:
+            raise _storage_error(self.path, error) from error
+
+    def _read(self, position: int, size: int) -> bytes:
+        try:
+            data = os.pread(self._fd, size, position)
+        except OSError as error:
+            raise _storage_error(self.path, error) from error
+        if len(data) != size:
+            raise self._damaged(position)
+        return data
+
+    def _damaged(self, position: int) -> RunDirectoryDamaged:
+        return RunDirectoryDamaged(
+            f"{self.path} is damaged at byte {position}",
+            hint="Begin again with --fresh or another run directory.",
+            path=self.path,
+        )
+
+
+def _storage_error(path: Path, error: OSError) -> LocalStorageError:
+    return LocalStorageError(
+        f"cannot write or read {path}: {error.strerror}",
+        hint="Make room or mend the directory, then run the same command again:"
+        " it goes on from its last checkpoint.",
+        path=path,
+    )

@@ -1,0 +1,206 @@
+"""The walk: from all records of a key to those that share a digest.
+
+Ranges of digests are read one after another, the same range of every run.
+Memory is bounded by ``limit``, in records: a bucket that holds more is split by
+further bits of the digest and then of the address, so a digest that every row
+shares comes out in slices too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .spill import BUCKETS, Spill, SpillRun, Words
+
+#: bytes that the walk holds for one record of a range, at most
+BYTES_PER_RECORD = 40
+
+_STEP_BITS = 12
+_FILTER_BITS = 20
+
+
+def candidates(spill: Spill, key: int, limit: int) -> Iterator[tuple[float, Words, Words]]:
+    """Yield (share done, digests, addresses) of records whose digest occurs twice or more.
+
+    Slices ascend by (digest, address) and hold no record twice. A digest lies in
+    one slice unless it alone has more than ``limit`` records: then slices follow
+    each other that hold nothing else. Some slices are empty: they tell progress.
+    """
+    runs = spill.runs(key)
+    sizes = spill.bucket_sizes(runs)
+    total = max(1, int(sizes.sum()))
+    done = 0
+    low = 0
+    while low < BUCKETS:
+        high = low + 1
+        size = int(sizes[low])
+        while high < BUCKETS and size + int(sizes[high]) <= limit:
+            size += int(sizes[high])
+            high += 1
+        parts = spill.slices(runs, low, high)
+        done += size
+        if size > limit:
+            for digests, addresses in _refine(spill, parts, limit):
+                yield (done - size) / total, digests, addresses
+        elif size:
+            yield (done / total, *_twins_of_parts(spill, parts))
+        low = high
+
+
+def _twins_of_parts(
+    spill: Spill, parts: list[tuple[SpillRun, int, int]]
+) -> tuple[Words, Words]:
+    """Read one range; the addresses only of the runs that hold a twin."""
+    pieces = [spill.digests(*part) for part in parts]
+    digests = np.concatenate(pieces)
+    ends = np.cumsum([len(piece) for piece in pieces])
+    del pieces
+    hits = np.flatnonzero(_shared(digests))
+    if not len(hits):
+        return digests[:0], digests[:0]
+    addresses = np.empty(len(hits), np.uint64)
+    bounds = np.searchsorted(hits, ends)
+    first = 0
+    for (run, start, end), stop, last in zip(parts, ends, bounds, strict=True):
+        if last > first:
+            base = int(stop) - (end - start)
+            addresses[first:last] = spill.addresses(run, start, end)[hits[first:last] - base]
+        first = last
+    return _settled(digests[hits], addresses)
+
+
+def _shared(digests: Words) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Tell of each digest whether it occurs again.
+
+    Sorting bare digests is several times cheaper than sorting them with their
+    positions; the few that occur again are then looked up, behind a bitmap of
+    their low bits that turns nearly all others away.
+    """
+    ordered = np.sort(digests)
+    again = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    del ordered
+    if not len(again):
+        return np.zeros(len(digests), np.bool_)
+    mask = np.uint64((1 << _FILTER_BITS) - 1)
+    table = np.zeros(1 << _FILTER_BITS, np.bool_)
+    table[again & mask] = True
+    found = table[digests & mask]
+    maybe = np.flatnonzero(found)
+    values = digests[maybe]
+    places = np.minimum(np.searchsorted(again, values), len(again) - 1)
+    found[maybe] = again[places] == values
+    return found
+
+
+def _settled(digests: Words, addresses: Words) -> tuple[Words, Words]:
+    """Sort by (digest, address), drop equal records, then digests left alone."""
+    order = np.lexsort((addresses, digests))
+    digests, addresses = digests[order], addresses[order]
+    if len(digests) < 2:
+        return digests[:0], addresses[:0]
+    fresh = np.ones(len(digests), np.bool_)
+    fresh[1:] = (digests[1:] != digests[:-1]) | (addresses[1:] != addresses[:-1])
+    digests, addresses = digests[fresh], addresses[fresh]
+    equal = digests[1:] == digests[:-1]
+    shared = np.zeros(len(digests), np.bool_)
+    shared[1:] = equal
+    shared[:-1] |= equal
+    return digests[shared], addresses[shared]
+
+
+def _refine(
+    spill: Spill,
+    parts: list[tuple[SpillRun, int, int]],
+    limit: int,
+    level: int = 1,
+    prefix: int = 0,
+) -> Iterator[tuple[Words, Words]]:
+    """Split what is too wide by the next bits of (digest, address), 128 bits in all.
+
+    ``prefix`` is the value of the first ``level * 12`` bits that all wanted
+    records share; at level 1 the bucket itself is that prefix. Each level reads
+    the bucket once to count and once for each group of sub-ranges.
+    """
+    piece = max(1024, limit // 4)
+    counts = np.zeros(1 << _STEP_BITS, np.int64)
+    for digests, addresses in spill.pieces(parts, piece):
+        if level == 1 and not prefix:
+            prefix = int(digests[0]) >> (64 - _STEP_BITS)
+        steps = _steps(digests, addresses, level, prefix)[0]
+        counts += np.bincount(steps, minlength=len(counts))
+    low = 0
+    while low < len(counts):
+        high = low + 1
+        size = int(counts[low])
+        while high < len(counts) and size + int(counts[high]) <= limit:
+            size += int(counts[high])
+            high += 1
+        if size > limit and _position(level + 1) < 128:
+            yield from _refine(spill, parts, limit, level + 1, prefix << _STEP_BITS | low)
+        elif size:
+            yield _gather(spill, parts, piece, level, prefix, low, high)
+        low = high
+
+
+def _position(level: int) -> int:
+    """Return the first bit, of 128, that ``level`` looks at."""
+    return level * _STEP_BITS
+
+
+def _steps(
+    digests: Words, addresses: Words, level: int, prefix: int
+) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    """Return the next bits of the records under ``prefix``, and where those records are."""
+    start = _position(level)
+    if start <= 64:
+        mine = np.flatnonzero(_bits(digests, addresses, 0, start) == np.uint64(prefix))
+    else:
+        below = start - 64
+        mine = np.flatnonzero(
+            (digests == np.uint64(prefix >> below))
+            & (addresses >> np.uint64(64 - below) == np.uint64(prefix & ((1 << below) - 1)))
+        )
+    steps = _bits(digests[mine], addresses[mine], start, min(start + _STEP_BITS, 128))
+    return steps.astype(np.int64), mine
+
+
+def _bits(digests: Words, addresses: Words, start: int, end: int) -> Words:
+    """Return the bits ``start`` to ``end`` (at most 64 of them) of (digest, address)."""
+    if end <= 64:
+        return (digests << np.uint64(start)) >> np.uint64(64 - (end - start))
+    if start >= 64:
+        return (addresses << np.uint64(start - 64)) >> np.uint64(64 - (end - start))
+    high = _bits(digests, addresses, start, 64)
+    low = addresses >> np.uint64(128 - end)
+    return (high << np.uint64(end - 64)) | low
+
+
+def _gather(
+    spill: Spill,
+    parts: list[tuple[SpillRun, int, int]],
+    piece: int,
+    level: int,
+    prefix: int,
+    low: int,
+    high: int,
+) -> tuple[Words, Words]:
+    """Read the records of the sub-ranges ``low`` to ``high`` and keep the twins.
+
+    Below the digest's bits all records share one digest, so each of them counts.
+    """
+    found_digests, found_addresses = [], []
+    for digests, addresses in spill.pieces(parts, piece):
+        steps, mine = _steps(digests, addresses, level, prefix)
+        mine = mine[(steps >= low) & (steps < high)]
+        found_digests.append(digests[mine])
+        found_addresses.append(addresses[mine])
+    digests, addresses = np.concatenate(found_digests), np.concatenate(found_addresses)
+    if _position(level) + _STEP_BITS > 64:
+        order = np.lexsort((addresses, digests))
+        digests, addresses = digests[order], addresses[order]
+        fresh = np.ones(len(digests), np.bool_)
+        fresh[1:] = (digests[1:] != digests[:-1]) | (addresses[1:] != addresses[:-1])
+        return digests[fresh], addresses[fresh]
+    return _settled(digests, addresses)
