@@ -24,7 +24,7 @@ from .errors import UnreadableData
 from .groups import GroupsWriter, MemberRow, member_columns
 from .key import ResolvedKey
 from .scan.checkpoint import UnreadableRow
-from .scan.chunk import LEAF_SHIFT, OFFSET_BITS, tid_text
+from .scan.chunk import LEAF_SHIFT, OFFSET_BITS, tid_address, tid_text
 from .scan.spill import Words, mix
 from .table import Table
 
@@ -235,11 +235,10 @@ class Confirmer:
         for (leaf, tid, xmin, _, same, pk, values), digest in zip(
             answer, digests.tolist(), strict=True
         ):
-            block, offset = tid[1:-1].split(",")
             rows.append(
                 _Row(
                     digest,
-                    leaf << LEAF_SHIFT | int(block) << OFFSET_BITS | int(offset),
+                    leaf << LEAF_SHIFT | tid_address(tid),
                     same,
                     MemberRow(
                         leaf=leaf,

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Self, TypeAlias, cast
 
 import psycopg
 from psycopg import sql
@@ -26,9 +26,11 @@ from .errors import (
     ConnectionSettingsError,
     DedupeError,
     FailureError,
+    LockNotAvailable,
     PermissionDenied,
     QueryFailed,
     ServerUnavailable,
+    SnapshotLost,
     TransactionPooler,
     UnknownObject,
     UnreadableData,
@@ -66,7 +68,10 @@ PINNED: Mapping[str, str] = {
     "idle_session_timeout": "0",
 }
 
-Connectable = "str | Engine | AlchemyConnection | psycopg.Connection[Any] | Database"
+#: oid of the type of a bare literal
+_UNKNOWN = 705
+#: What the server says when the session that exported a snapshot has ended.
+_SNAPSHOT_GONE = {"22023", "42704", "55000"}
 
 
 class _LenientText(Loader):
@@ -109,8 +114,8 @@ class Session:
         connection.autocommit = True
         connection.prepare_threshold = None
         connection.cursor_factory = psycopg.RawCursor
-        for type_name in ("text", "name", "varchar", "bpchar", "unknown"):
-            connection.adapters.register_loader(type_name, _LenientText)
+        for text_type in ("text", "name", "varchar", "bpchar", _UNKNOWN):
+            connection.adapters.register_loader(text_type, _LenientText)
         self.connection = connection
         self._pinning: dict[tuple[tuple[str, str], ...], sql.Composed] = {}
         with translated():
@@ -128,7 +133,7 @@ class Session:
         self.schemas: tuple[str, ...] = tuple(row[2])
         self.pid: int = row[3]
         self.standby: bool = row[4]
-        if not OLDEST_SERVER <= self.version // 10000:
+        if self.version // 10000 < OLDEST_SERVER:
             connection.close()
             major = self.version // 10000 if self.version >= 100000 else self.version / 10000
             raise UnsupportedServer(
@@ -142,11 +147,7 @@ class Session:
             pins["transaction_timeout"] = "0"
         self._pins = pins
         with translated():
-            connection.execute(
-                "SELECT pg_catalog.set_config(n, v, false)"
-                " FROM pg_catalog.unnest($1::text[], $2::text[]) AS s (n, v)",
-                [[*pins, "default_transaction_read_only"], [*pins.values(), "on"]],
-            )
+            connection.execute(_set({**pins, "default_transaction_read_only": "on"}, local=False))
             # The server's own watch on its socket ends a statement whose client was
             # killed; a platform without it answers with an error, which costs nothing.
             try:
@@ -154,7 +155,7 @@ class Session:
             except psycopg.errors.InvalidParameterValue:
                 pass
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -199,33 +200,43 @@ class Session:
 
     @contextmanager
     def transaction(
-        self, *, snapshot: str | None = None, settings: Mapping[str, str] | None = None
+        self,
+        *,
+        repeatable: bool = False,
+        snapshot: str | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> Iterator[None]:
         """Run the block in one read-only transaction with all pins set again locally.
 
-        With ``snapshot`` (a name from ``pg_export_snapshot``) the transaction is
-        REPEATABLE READ and sees just that snapshot; without it, READ COMMITTED.
+        It is READ COMMITTED; if ``repeatable``, REPEATABLE READ; with ``snapshot`` (a
+        name from ``pg_export_snapshot``) REPEATABLE READ under just that snapshot.
         ``settings`` override pins. One round trip to begin and one to end.
+        Raises SnapshotLost where the session that exported the snapshot has ended.
         Source: https://www.postgresql.org/docs/current/sql-set-transaction.html
         """
         pins = {**self._pins, **(settings or {})}
         key = tuple(pins.items())
         pinning = self._pinning.get(key)
         if pinning is None:
-            calls = [
-                sql.SQL("pg_catalog.set_config({}, {}, true)").format(sql.Literal(n), sql.Literal(v))
-                for n, v in pins.items()
-            ]
-            pinning = sql.SQL("SELECT ") + sql.SQL(", ").join(calls)
-            self._pinning[key] = pinning
+            pinning = self._pinning[key] = _set(pins, local=True)
         level = sql.SQL("READ COMMITTED")
         adopt: sql.Composable = sql.SQL("")
-        if snapshot is not None:
+        if repeatable or snapshot is not None:
             level = sql.SQL("REPEATABLE READ")
+        if snapshot is not None:
             adopt = sql.SQL("SET TRANSACTION SNAPSHOT {};").format(sql.Literal(snapshot))
         begin = sql.SQL("BEGIN ISOLATION LEVEL {} READ ONLY; {} {}").format(level, adopt, pinning)
-        with translated():
-            self.connection.execute(begin)
+        try:
+            with translated():
+                self.connection.execute(begin)
+        except QueryFailed as error:
+            self.connection.rollback()
+            if snapshot is not None and error.sqlstate in _SNAPSHOT_GONE:
+                raise SnapshotLost(
+                    f"the snapshot of this pass is gone: {error.message}",
+                    hint="Run the same command again: it goes on with a new snapshot.",
+                ) from error
+            raise
         try:
             yield
         except BaseException:
@@ -237,6 +248,22 @@ class Session:
             raise
         with translated():
             self.connection.execute("COMMIT")
+
+    def set_local(self, settings: Mapping[str, str]) -> None:
+        """Change settings until the end of the running transaction."""
+        with translated():
+            self.connection.execute(_set(settings, local=True))
+
+
+def _set(settings: Mapping[str, str], *, local: bool) -> sql.Composed:
+    """Write the statement that sets settings until the end of the transaction, or for good."""
+    calls = [
+        sql.SQL("pg_catalog.set_config({}, {}, {})").format(
+            sql.Literal(name), sql.Literal(value), sql.Literal(local)
+        )
+        for name, value in settings.items()
+    ]
+    return sql.SQL("SELECT ") + sql.SQL(", ").join(calls)
 
 
 class Database:
@@ -293,9 +320,11 @@ class Database:
                     )
 
 
-def connect(
-    target: str | Engine | AlchemyConnection | psycopg.Connection[Any] | Database,
-) -> Database:
+#: Whatever ``connect`` takes.
+Connectable: TypeAlias = "str | Engine | AlchemyConnection | psycopg.Connection[Any] | Database"
+
+
+def connect(target: Connectable) -> Database:
     """Make a ``Database`` of a URL, a libpq connection string, an engine or a connection.
 
     The server is asked once: its version must be 14 to 18 and nothing between
@@ -382,7 +411,7 @@ def translated() -> Iterator[None]:
 def _translation(error: psycopg.Error) -> DedupeError:
     state = error.sqlstate or ""
     words = (error.diag.message_primary or str(error)).strip()
-    facts: dict[str, object] = {"sqlstate": state or None}
+    facts: dict[str, Any] = {"sqlstate": state or None}
     if state.startswith("XX"):
         return UnreadableData(f"the server found damaged data: {words}", **facts)
     if state == "42501":
@@ -395,6 +424,13 @@ def _translation(error: psycopg.Error) -> DedupeError:
     ):
         return ConnectionSettingsError(
             words, hint="Check user, password (PGPASSWORD, ~/.pgpass) and pg_hba.conf.", **facts
+        )
+    if state == "55P03":
+        return LockNotAvailable(
+            f"a lock could not be had in time: {words}",
+            hint="Another session holds the table locked; see pg_locks. Run the same command"
+            " again: it goes on where it stopped.",
+            **facts,
         )
     if state == "53100":
         return FailureError(f"the server's disk is full: {words}", **facts)

@@ -23,6 +23,7 @@
     │   ├── ServerUnavailable
     │   │   └── SnapshotLost
     │   ├── QueryFailed
+    │   │   ├── LockNotAvailable
     │   │   └── UnreadableData
     │   ├── LocalStorageError
     │   │   └── RunDirectoryDamaged
@@ -142,6 +143,10 @@ class SnapshotLost(ServerUnavailable):
 
 class QueryFailed(FailureError):
     """The server refused a statement (``sqlstate``)."""
+
+
+class LockNotAvailable(QueryFailed):
+    """Another session held the table locked for longer than a read waits."""
 
 
 class UnreadableData(QueryFailed):

@@ -14,9 +14,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import overload
+from typing import Any, Self, overload
 
 from .errors import LocalStorageError, RunDirectoryDamaged
+from .scan.checkpoint import sync_directory
 from .table import quoted
 
 GROUPS_FILE = "groups.sqlite"
@@ -111,7 +112,9 @@ class MemberRow:
 class GroupsWriter:
     """Writes the groups of one run; a context manager that keeps them only if it ends well."""
 
-    def __init__(self, directory: Path, leaves: Iterable[tuple[int, str, str, Sequence[str]]]) -> None:
+    def __init__(
+        self, directory: Path, leaves: Iterable[tuple[int, str, str, Sequence[str]]]
+    ) -> None:
         """Begin the file; ``leaves`` are (number, schema, name, primary key columns)."""
         self._final = directory / GROUPS_FILE
         self._path = directory / _UNFINISHED
@@ -119,13 +122,13 @@ class GroupsWriter:
         self._rows: list[tuple[int, int, int, int, str, str, bytes, bytes]] = []
         self._groups: list[tuple[int, int, int]] = []
 
-    def __enter__(self) -> GroupsWriter:
+    def __enter__(self) -> Self:
         try:
             self._path.unlink(missing_ok=True)
             self._connection = sqlite3.connect(
                 self._path, isolation_level=None, check_same_thread=False
             )
-            os.chmod(self._path, 0o600)
+            self._path.chmod(0o600)
             for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-4096"):
                 self._connection.execute(f"PRAGMA {pragma}")
             self._connection.executescript(f"BEGIN;{_SCHEMA}")
@@ -159,7 +162,9 @@ class GroupsWriter:
             self._connection.executemany(
                 "INSERT INTO member VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._rows
             )
-            self._connection.executemany("INSERT INTO duplicate_group VALUES (?, ?, ?)", self._groups)
+            self._connection.executemany(
+                "INSERT INTO duplicate_group VALUES (?, ?, ?)", self._groups
+            )
         except sqlite3.Error as error:
             raise self._failed(error) from error
         self._rows.clear()
@@ -212,7 +217,7 @@ class _Reader:
         if hasattr(self, "_connection"):
             self._connection.close()
 
-    def _query(self, query: str, params: Sequence[object] = ()) -> Iterator[tuple[object, ...]]:
+    def _query(self, query: str, params: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
         try:
             yield from self._connection.execute(query, params)
         except sqlite3.DatabaseError as error:
@@ -224,8 +229,7 @@ class _Reader:
 
     def groups(self) -> Iterator[tuple[int, int, int]]:
         """Iterate (key, number, size)."""
-        for row in self._query("SELECT key, number, size FROM duplicate_group ORDER BY 1, 2"):
-            yield row  # type: ignore[misc]  # three integers by the schema
+        yield from self._query("SELECT key, number, size FROM duplicate_group ORDER BY 1, 2")
 
     def members(self, key: int, number: int, start: int, stop: int) -> Iterator[Member]:
         """Iterate the rows ``start`` to ``stop`` (not included) of a group."""
@@ -234,15 +238,15 @@ class _Reader:
             " AND ordinal >= ? AND ordinal < ? ORDER BY ordinal",
             (key, number, start, stop),
         ):
-            schema, table, columns = self._leaves[leaf]  # type: ignore[index]
-            texts = json.loads(_text(pk))  # type: ignore[arg-type]
+            schema, table, columns = self._leaves[leaf]
+            texts = json.loads(_text(pk))
             yield Member(
                 schema=schema,
                 table=table,
                 ctid=str(ctid),
                 xmin=str(xmin),
                 pk=dict(zip(columns, texts, strict=True)) if columns else None,
-                key=tuple(json.loads(_text(values))),  # type: ignore[arg-type]
+                key=tuple(json.loads(_text(values))),
             )
 
 
@@ -276,15 +280,6 @@ def _json_array(expressions: Sequence[str]) -> str:
         for e in expressions
     )
     return f"pg_catalog.array_to_json(ARRAY[{texts}]::pg_catalog.text[])::pg_catalog.text"
-
-
-def sync_directory(directory: Path) -> None:
-    """Make a new or renamed entry of ``directory`` survive a power loss."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _bytes(text: str) -> bytes:

@@ -8,7 +8,8 @@ Source: https://www.postgresql.org/docs/current/catalog-pg-class.html
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from .connect import Session
 from .errors import (
@@ -49,7 +50,7 @@ class Leaf:
     filenode: int
     #: heap size in blocks
     blocks: int
-    #: the planner's estimate of live rows; negative when never analyzed
+    #: the planner's estimate of live rows, for the heap's present size
     rows_estimate: float
     #: most rows that one block can hold
     block_rows: int
@@ -57,6 +58,13 @@ class Leaf:
     pk: tuple[str, ...]
     #: index of the primary key
     pk_index: int | None
+    #: the leaf's own oid and those of the partitioned tables above it
+    lineage: frozenset[int]
+
+    @property
+    def label(self) -> str:
+        """The qualified name for people."""
+        return f"{self.schema}.{self.name}"
 
     @property
     def sql(self) -> str:
@@ -75,9 +83,22 @@ class Table:
     leaves: tuple[Leaf, ...]
 
     @property
+    def label(self) -> str:
+        """The qualified name for people."""
+        return f"{self.schema}.{self.name}"
+
+    @property
     def blocks(self) -> int:
         """Heap blocks of all leaves."""
         return sum(leaf.blocks for leaf in self.leaves)
+
+    def numbered(self, oids: Sequence[int]) -> Table:
+        """Return the table with its leaves in the order of ``oids``, which are all of them."""
+        leaves = {leaf.oid: leaf for leaf in self.leaves}
+        return replace(
+            self,
+            leaves=tuple(replace(leaves[oid], number=n) for n, oid in enumerate(oids)),
+        )
 
 
 def quoted(name: str) -> str:
@@ -201,7 +222,6 @@ def load_table(session: Session, oid: int) -> Table:
         """
         SELECT c.oid::int8, n.nspname, c.relname, c.relkind::text,
                coalesce(pg_catalog.pg_relation_filenode(c.oid), 0)::int8,
-               c.reltuples::float8,
                coalesce(a.width, 0)::int8,
                pk.columns, pk.indexrelid::int8,
                pg_catalog.has_table_privilege(c.oid, 'SELECT'),
@@ -231,6 +251,14 @@ def load_table(session: Session, oid: int) -> Table:
         """,
         [oid, kind],
     )
+    parents: dict[int, int | None] = {}
+    if kind == "p":
+        tree = session.rows(
+            "SELECT relid::oid::int8, parentrelid::oid::int8"
+            " FROM pg_catalog.pg_partition_tree($1::oid::regclass)",
+            [oid],
+        )
+        parents = dict(tree)
     leaves = []
     for number, row in enumerate(rows):
         label = f"{row[1]}.{row[2]}"
@@ -241,14 +269,14 @@ def load_table(session: Session, oid: int) -> Table:
                 name=label,
                 kind="f",
             )
-        if not row[9]:
+        if not row[8]:
             raise PermissionDenied(
                 f"the role may not read {label}",
                 hint=f"GRANT SELECT ON {quoted(row[1])}.{quoted(row[2])} TO the role,"
                 " or connect as the table's owner.",
                 object=label,
             )
-        if row[10]:
+        if row[9]:
             raise RowSecurityHidesRows(
                 f"row-level security would hide rows of {label} from this role",
                 hint="Connect as the table's owner, a superuser or a role with BYPASSRLS.",
@@ -256,10 +284,12 @@ def load_table(session: Session, oid: int) -> Table:
             )
         (blocks,) = session.row(
             "SELECT pg_catalog.pg_relation_size($1::oid::regclass, 'main') / $2::int8",
-            [row[0], row[11]],
+            [row[0], row[10]],
         )
+        label = f"{quoted(row[1])}.{quoted(row[2])}"
+        ((plan,),) = session.rows(f"EXPLAIN (FORMAT JSON) SELECT 1 FROM ONLY {label}")
         # A tuple is a 23-byte header, aligned, its columns, aligned, and a 4-byte pointer.
-        width = 24 + (int(row[6]) + 7) // 8 * 8 + 4
+        width = 24 + (int(row[5]) + 7) // 8 * 8 + 4
         leaves.append(
             Leaf(
                 number=number,
@@ -268,12 +298,20 @@ def load_table(session: Session, oid: int) -> Table:
                 name=row[2],
                 filenode=row[4],
                 blocks=blocks,
-                rows_estimate=row[5],
-                block_rows=max(1, (row[11] - 24) // width),
-                pk=tuple(row[7] or ()),
-                pk_index=row[8],
+                rows_estimate=float(plan[0]["Plan"]["Plan Rows"]),
+                block_rows=max(1, (row[10] - 24) // width),
+                pk=tuple(row[6] or ()),
+                pk_index=row[7],
+                lineage=frozenset(_lineage(row[0], parents)),
             )
         )
     return Table(
         oid=oid, schema=schema, name=name, partitioned=kind == "p", leaves=tuple(leaves)
     )
+
+
+def _lineage(oid: int, parents: Mapping[int, int | None]) -> list[int]:
+    found = [oid]
+    while (parent := parents.get(found[-1])) is not None:
+        found.append(parent)
+    return found

@@ -8,7 +8,7 @@ it, which writes the SQL for the digest, the equality and the rows that take par
 from __future__ import annotations
 
 from .digest import KeyColumn, ResolvedKey
-from .resolve import resolve, resolve_all, unique_keys
+from .resolve import keys_of_table, resolve, resolve_all
 from .spec import KeyPart, MatchKey
 
 __all__ = [
@@ -16,7 +16,7 @@ __all__ = [
     "KeyPart",
     "MatchKey",
     "ResolvedKey",
+    "keys_of_table",
     "resolve",
     "resolve_all",
-    "unique_keys",
 ]

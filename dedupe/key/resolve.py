@@ -53,7 +53,7 @@ def resolve_all(session: Session, keys: Sequence[MatchKey]) -> tuple[ResolvedKey
     return resolved
 
 
-def unique_keys(session: Session, table_oid: int) -> list[MatchKey]:
+def keys_of_table(session: Session, table_oid: int) -> list[MatchKey]:
     """List the unique btree indexes of a table as keys, the primary key first.
 
     Of a partitioned table these are its own indexes and, behind them, the indexes

@@ -104,16 +104,26 @@ class State:
         Raises LocalStorageError.
         """
         path = directory / STATE_FILE
+        new = path.with_suffix(".new")
         with _reported(path):
-            connection = _open(path)
-            connection.executescript(f"BEGIN;{_SCHEMA}")
-            connection.executemany(
-                "INSERT INTO fact VALUES (?, ?)",
-                [(name, json.dumps(value)) for name, value in facts.items()],
-            )
-            connection.execute("COMMIT")
-            os.chmod(path, 0o600)
-        return cls(path, connection)
+            try:
+                new.unlink(missing_ok=True)
+                connection = _open(new)
+                try:
+                    new.chmod(0o600)
+                    connection.executescript(f"BEGIN;{_SCHEMA}")
+                    connection.executemany(
+                        "INSERT INTO fact VALUES (?, ?)",
+                        [(name, json.dumps(value)) for name, value in facts.items()],
+                    )
+                    connection.execute("COMMIT")
+                finally:
+                    connection.close()
+                new.rename(path)
+                sync_directory(directory)
+            except OSError as error:
+                raise sqlite3.OperationalError(error.strerror) from error
+        return cls(path, _open(path))
 
     @classmethod
     def load(cls, directory: Path) -> State:
@@ -132,9 +142,7 @@ class State:
         with _reported(path):
             connection = _open(path)
             try:
-                (check,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-                if check != "ok":
-                    raise sqlite3.DatabaseError(check)
+                _check(connection)
                 state = cls(path, connection)
                 version = state.fact("format_version")
             except BaseException:
@@ -149,6 +157,16 @@ class State:
                 path=directory,
             )
         return state
+
+    @classmethod
+    @contextmanager
+    def opened(cls, directory: Path) -> Iterator[State]:
+        """Load the state for the block; raises what ``load`` raises."""
+        state = cls.load(directory)
+        try:
+            yield state
+        finally:
+            state.close()
 
     def close(self) -> None:
         """Close the file. Safe to call twice."""
@@ -174,6 +192,12 @@ class State:
                 "SELECT value FROM fact WHERE name = ?", (name,)
             ).fetchone()
         return default if row is None else json.loads(row[0])
+
+    def facts(self) -> dict[str, Any]:
+        """Return all saved values."""
+        with _reported(self.path):
+            rows = self._connection.execute("SELECT name, value FROM fact").fetchall()
+        return {name: json.loads(value) for name, value in rows}
 
     def save_facts(self, **facts: Any) -> None:
         """Save values; only inside ``commit``."""
@@ -244,6 +268,21 @@ class State:
             return self._connection.execute("SELECT at, message FROM event").fetchall()
 
 
+def _check(connection: sqlite3.Connection) -> None:
+    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise sqlite3.DatabaseError(found)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make a new or renamed entry of ``directory`` survive a power loss."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, isolation_level=None, timeout=10.0, check_same_thread=False
@@ -258,6 +297,8 @@ def _reported(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            raise _damaged(path, error) from error
         raise LocalStorageError(
             f"cannot write or read {path}: {error}",
             hint="Make room or mend the directory, then run the same command again:"
@@ -265,8 +306,12 @@ def _reported(path: Path) -> Iterator[None]:
             path=path,
         ) from error
     except sqlite3.DatabaseError as error:
-        raise RunDirectoryDamaged(
-            f"{path} is damaged: {error}",
-            hint="Begin again with --fresh or another run directory.",
-            path=path,
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: sqlite3.Error) -> RunDirectoryDamaged:
+    return RunDirectoryDamaged(
+        f"{path} is damaged: {error}",
+        hint="Begin again with --fresh or another run directory.",
+        path=path,
+    )

@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 
 from ..connect import Session
-from ..errors import QueryFailed, RunMismatch, UnreadableData
+from ..errors import QueryFailed, UnreadableData
 from ..key import ResolvedKey
 from ..table import Leaf
 from .checkpoint import UnreadableRow
+from .identity import rewritten
 from .pace import WIRE_BYTES
 from .spill import Words, mix
 
@@ -66,9 +67,25 @@ class Chunk:
     unreadable: tuple[UnreadableRow, ...] = ()
 
 
+_NOTHING = KeyRecords(
+    digests=np.zeros(0, np.uint64), addresses=np.zeros(0, np.uint64), left_out=0
+)
+
+
+def covers(key: ResolvedKey, leaf: Leaf) -> bool:
+    """Tell whether the rows of ``leaf`` belong to the table of ``key``."""
+    return key.table_oid in leaf.lineage
+
+
 def tid_text(address: int) -> str:
     """Write an address as PostgreSQL writes a ctid: ``(block,offset)``."""
     return f"({address >> OFFSET_BITS & 0xFFFFFFFF},{address & 0xFFFF})"
+
+
+def tid_address(text: str) -> int:
+    """Read a ctid; the address is without a leaf's number."""
+    block, offset = text[1:-1].split(",")
+    return int(block) << OFFSET_BITS | int(offset)
 
 
 def shared_search_path(keys: Sequence[ResolvedKey]) -> str:
@@ -89,20 +106,20 @@ class ChunkReader:
         With ``horizon`` (an xid8) only the rows are read that were written by it
         or later: the sweep.
         """
-        self._keys = tuple(keys)
+        #: the keys, in the order of a chunk's records
+        self.keys = tuple(keys)
         self._horizon = horizon
         self._checked: set[int] = set()
         #: the path that the key expressions are read under
         self.search_path = shared_search_path(keys)
 
-    def statement(self, leaf: Leaf, *, bounded: bool, where: str | None = None) -> str:
-        """Write the statement; ``$1`` is the first ctid, ``$2`` the one behind the last.
-
-        ``where`` replaces the ctid range (key order).
-        """
+    def statement(self, leaf: Leaf, rows: str) -> str:
+        """Write the statement over the rows of ``leaf`` that the clause ``rows`` picks."""
         columns = ["ctid AS tid"]
         answers = []
-        for number, key in enumerate(self._keys):
+        for number, key in enumerate(self.keys):
+            if not covers(key, leaf):
+                continue
             names = [f"k{number}_{place}" for place in range(len(key.columns))]
             columns += [
                 f"{column.expression} AS {name}"
@@ -118,22 +135,28 @@ class ChunkReader:
                 f" coalesce(pg_catalog.string_agg({key.digest(names)}"
                 f" OPERATOR(pg_catalog.||) pg_catalog.tidsend(tid), ''::bytea){only}, ''::bytea)"
             )
-        if where is None:
-            where = "ctid OPERATOR(pg_catalog.>=) $1::pg_catalog.tid"
-            if bounded:
-                where += " AND ctid OPERATOR(pg_catalog.<) $2::pg_catalog.tid"
-        if self._horizon is not None:
-            horizon = self._horizon & 0xFFFFFFFF
-            where += (
-                " AND pg_catalog.age(xmin) OPERATOR(pg_catalog.<=)"
-                f" pg_catalog.age('{horizon}'::pg_catalog.xid)"
-            )
         # OFFSET 0 keeps the planner from putting an expression back in each place of its use.
         return (
             f"SELECT pg_catalog.pg_relation_filenode({leaf.oid}::pg_catalog.oid)::pg_catalog.int8,"
             f" pg_catalog.count(*), {', '.join(answers)}\n"
-            f"FROM (SELECT {', '.join(columns)} FROM ONLY {leaf.sql} WHERE {where} OFFSET 0) AS s"
+            f"FROM (SELECT {', '.join(columns)} FROM ONLY {leaf.sql} {rows} OFFSET 0) AS s"
         )
+
+    def _range(self, *, bounded: bool) -> str:
+        """Pick rows by address: ``$1`` is the first ctid, ``$2`` the one behind the last."""
+        clause = "WHERE ctid OPERATOR(pg_catalog.>=) $1::pg_catalog.tid"
+        if bounded:
+            clause += " AND ctid OPERATOR(pg_catalog.<) $2::pg_catalog.tid"
+        if self._horizon is not None:
+            # Nothing visible was written in the future: a negative age is that of a row
+            # so old that its transaction number counts as new again.
+            horizon = self._horizon & 0xFFFFFFFF
+            clause += (
+                " AND pg_catalog.age(xmin) OPERATOR(pg_catalog.<=)"
+                f" pg_catalog.age('{horizon}'::pg_catalog.xid)"
+                " AND pg_catalog.age(xmin) OPERATOR(pg_catalog.>=) 0"
+            )
+        return clause
 
     def read(
         self, session: Session, leaf: Leaf, low: int, high: int | None, snapshot: str | None = None
@@ -152,7 +175,7 @@ class ChunkReader:
     def _read(
         self, session: Session, leaf: Leaf, low: int, high: int | None, snapshot: str | None
     ) -> Chunk:
-        query = self.statement(leaf, bounded=high is not None)
+        query = self.statement(leaf, self._range(bounded=high is not None))
         bounds = [tid_text(low)] + ([tid_text(high)] if high is not None else [])
         with session.transaction(snapshot=snapshot, settings={"search_path": self.search_path}):
             if leaf.oid not in self._checked:
@@ -165,20 +188,18 @@ class ChunkReader:
         """Turn the server's row into arrays; raises RunMismatch, QueryFailed."""
         filenode, rows, *answers = row
         if filenode != leaf.filenode:
-            raise RunMismatch(
-                f"{leaf.schema}.{leaf.name} was rewritten while it was scanned"
-                " (VACUUM FULL, CLUSTER, TRUNCATE or ALTER TABLE): its rows have new addresses",
-                hint="Begin again with --fresh or another run directory.",
-                field="relfilenode",
-                expected=leaf.filenode,
-                found=filenode,
-            )
+            raise rewritten(leaf.label, leaf.filenode, filenode)
         keys = []
-        for key, left_out, packed in zip(self._keys, answers[::2], answers[1::2], strict=True):
+        parts = iter(answers)
+        for key in self.keys:
+            if not covers(key, leaf):
+                keys.append(_NOTHING)
+                continue
+            left_out, packed = next(parts), next(parts)
             if len(packed) != WIRE_BYTES * (rows - left_out):
                 raise QueryFailed(
                     f"the server returned {len(packed) // WIRE_BYTES} records for"
-                    f" {rows - left_out} rows of {leaf.schema}.{leaf.name}, key {key.name}",
+                    f" {rows - left_out} rows of {leaf.label}, key {key.name}",
                     hint="The key's expressions or its predicate are not immutable;"
                     " such a key cannot be scanned.",
                 )
@@ -209,13 +230,13 @@ class ChunkReader:
         chunks: list[Chunk] = []
         for start, end in _halves(low, high):
             if end is not None and end - start == 1:
-                chunks.append(_lost(self._keys, leaf, start, error))
+                chunks.append(lost_row(self.keys, leaf, start, error))
                 continue
             try:
                 chunks.append(self._read(session, leaf, start, end, snapshot))
             except UnreadableData as deeper:
                 if _is_one_block(start, end) and self._page_fails(session, leaf, start, snapshot):
-                    chunks.append(_lost(self._keys, leaf, start, deeper))
+                    chunks.append(lost_row(self.keys, leaf, start, deeper))
                 else:
                     chunks.append(self._narrow(session, leaf, start, end, snapshot, deeper))
         return _joined(chunks)
@@ -235,23 +256,29 @@ class ChunkReader:
 
 
 def check_plan(
-    session: Session, query: str, params: Sequence[object], allowed: set[str]
+    session: Session,
+    query: str,
+    params: Sequence[object],
+    allowed: set[str],
+    index: str | None = None,
 ) -> None:
-    """Raise QueryFailed unless the server's plan for ``query`` uses only ``allowed`` nodes."""
+    """Raise QueryFailed unless the plan for ``query`` uses only ``allowed`` nodes and ``index``."""
     ((plan,),) = session.rows(f"EXPLAIN (FORMAT JSON, COSTS OFF) {query}", params)
     if isinstance(plan, str):
         plan = json.loads(plan)
-    nodes = set(_nodes(plan[0]["Plan"]))
-    if not nodes <= allowed:
+    nodes = list(_nodes(plan[0]["Plan"]))
+    used = {f"{node['Node Type']}" for node in nodes} - allowed
+    used |= {f"index {n['Index Name']}" for n in nodes if n.get("Index Name", index) != index}
+    if used:
         raise QueryFailed(
-            f"the server would not read the heap itself but by {', '.join(sorted(nodes - allowed))}",
+            f"the server would not read as it was asked to but by {', '.join(sorted(used))}",
             hint="Report this with the server's version and its settings (\\dconfig).",
-            nodes=sorted(nodes),
+            nodes=sorted(used),
         )
 
 
-def _nodes(plan: dict[str, Any]) -> Iterator[str]:
-    yield plan["Node Type"]
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
     for child in plan.get("Plans", ()):
         yield from _nodes(child)
 
@@ -277,17 +304,17 @@ def _is_one_block(low: int, high: int | None) -> bool:
     return high is not None and low & 0xFFFF == 0 and high - low == 1 << OFFSET_BITS
 
 
-def _lost(
+def lost_row(
     keys: Sequence[ResolvedKey], leaf: Leaf, address: int, error: UnreadableData
 ) -> Chunk:
-    empty = np.zeros(0, np.uint64)
+    """Make the chunk of a row (offset 0: a block) that cannot be read: only its report."""
     return Chunk(
         rows=0,
-        keys=tuple(KeyRecords(digests=empty, addresses=empty, left_out=0) for _ in keys),
+        keys=tuple(_NOTHING for _ in keys),
         unreadable=(
             UnreadableRow(
                 leaf=leaf.number,
-                block=address >> OFFSET_BITS,
+                block=address >> OFFSET_BITS & 0xFFFFFFFF,
                 offset=address & 0xFFFF,
                 message=error.message,
             ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -102,3 +103,18 @@ def rest(nice: float, worked: float, stopped: Callable[[], bool]) -> None:
     end = time.monotonic() + nice * worked
     while not stopped() and (left := end - time.monotonic()) > 0:
         time.sleep(min(left, 0.1))
+
+
+def peak_memory() -> int:
+    """Return the most memory that this process has held, in bytes.
+
+    Source: proc(5), VmHWM; elsewhere getrusage, whose figure a child of a larger
+    process inherits.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text("ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) << 10
+    except (OSError, UnicodeDecodeError):
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..connect import Session
-from ..table import Leaf, Table
+from ..table import Leaf
 from .checkpoint import Segment
 from .chunk import OFFSET_BITS, Chunk, ChunkReader
 from .pace import ChunkSize
@@ -39,12 +39,8 @@ class Step:
 class Order(Protocol):
     """A way to go through a table."""
 
-    def segments(self, session: Session, table: Table, jobs: int) -> list[Segment]:
-        """Cut the table's leaves into segments."""
-        ...
-
     def step(
-        self, session: Session, leaf: Leaf, segment: Segment, position: str, size: ChunkSize
+        self, session: Session, leaf: Leaf, segment: Segment, position: str, size: ChunkSize, /
     ) -> Step:
         """Read the next chunk of a segment."""
         ...
@@ -58,12 +54,8 @@ class PhysicalOrder:
         self._reader = reader
         self._snapshot = snapshot
 
-    def segments(self, session: Session, table: Table, jobs: int) -> list[Segment]:
-        """Cut every leaf into stretches of blocks; the last one of a leaf is open-ended."""
-        return block_segments(table.leaves, jobs)
-
     def step(
-        self, session: Session, leaf: Leaf, segment: Segment, position: str, size: ChunkSize
+        self, session: Session, leaf: Leaf, segment: Segment, position: str, size: ChunkSize, /
     ) -> Step:
         """Read the next blocks; the chunk that reaches the segment's end ends it."""
         low = json.loads(position)

@@ -162,7 +162,8 @@ class Spill:
         sizes = np.zeros(BUCKETS, np.int64)
         for run in runs:
             offsets = np.frombuffer(self._read(run.offsets_at, _OFFSETS_BYTES), "<u4")
-            sizes += np.diff(offsets.astype(np.int64))
+            wide = offsets.astype(np.int64)
+            sizes += wide[1:] - wide[:-1]
         return sizes
 
     def slices(self, runs: list[SpillRun], low: int, high: int) -> list[tuple[SpillRun, int, int]]:
@@ -194,7 +195,7 @@ class Spill:
                 yield self.digests(run, low, high), self.addresses(run, low, high)
 
     def _write(self, data: bytes | Words) -> None:
-        view = memoryview(data).cast("B")
+        view = memoryview(data if isinstance(data, bytes) else data.data).cast("B")
         try:
             while view:
                 written = os.pwrite(self._fd, view, self.length)

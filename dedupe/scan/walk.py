@@ -86,7 +86,7 @@ def _shared(digests: Words) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     mask = np.uint64((1 << _FILTER_BITS) - 1)
     table = np.zeros(1 << _FILTER_BITS, np.bool_)
     table[again & mask] = True
-    found = table[digests & mask]
+    found: np.ndarray[tuple[int], np.dtype[np.bool_]] = table[digests & mask]
     maybe = np.flatnonzero(found)
     values = digests[maybe]
     places = np.minimum(np.searchsorted(again, values), len(again) - 1)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ..connect import Database, Session
-from ..errors import DedupeError, ServerUnavailable, SnapshotLost
+from ..errors import DedupeError, LockNotAvailable, ServerUnavailable, SnapshotLost
 from ..table import Table
 from .checkpoint import Segment, UnreadableRow
 from .pace import CHECKPOINT_SECONDS, Budget, ChunkSize, pause_reason, rest
@@ -87,8 +87,6 @@ class Work:
     stopped: Callable[[], bool]
     #: takes a message for the user
     tell: Callable[[str], None]
-    #: whether a new session can go on under the old snapshot, if there is one
-    snapshot: str | None = None
 
 
 class _Buffer:
@@ -144,7 +142,9 @@ def read_segments(
     buffer.running = count
     sessions: list[Session | None] = [None] * count
     threads = [
-        threading.Thread(target=_worker, args=(buffer, sessions, n), name=f"pgmend-{n}", daemon=True)
+        threading.Thread(
+            target=_worker, args=(buffer, sessions, n), name=f"pgmend-{n}", daemon=True
+        )
         for n in range(count)
     ]
     for thread in threads:
@@ -213,7 +213,7 @@ def _worker(buffer: _Buffer, sessions: list[Session | None], number: int) -> Non
                 return
             if not _read_segment(buffer, sessions, number, segment, size):
                 buffer.queue.append(segment)
-    except BaseException as error:  # handed to the caller's thread, whatever it is
+    except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, whatever it is
         with buffer.changed:
             buffer.error = buffer.error or error
             buffer.changed.notify_all()
@@ -253,8 +253,8 @@ def _read_segment(
                 sessions[number] = session
                 work.greet(session)
             step = work.order.step(session, leaf, segment, position, size)
-        except ServerUnavailable as error:
-            if (broken := sessions[number]) is not None:
+        except (ServerUnavailable, LockNotAvailable) as error:
+            if isinstance(error, ServerUnavailable) and (broken := sessions[number]) is not None:
                 broken.close()
                 sessions[number] = None
             if isinstance(error, SnapshotLost) or tries == len(RETRY_SECONDS):

@@ -10,7 +10,7 @@ import pytest
 
 from dedupe.connect import Session, connect
 from dedupe.errors import KeyDefinitionError, UnknownObject, UnsupportedRelation
-from dedupe.key import MatchKey, ResolvedKey, resolve, resolve_all, unique_keys
+from dedupe.key import MatchKey, ResolvedKey, keys_of_table, resolve, resolve_all
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -195,9 +195,9 @@ def test_partitions(server: Connection, session: Session) -> None:
     assert whole.table_oid == oid(session, "public.p")
     leaf = resolve(session, MatchKey.from_index("p1_own"))
     assert leaf.table_oid == oid(session, "public.p1")
-    names = [key.name for key in unique_keys(session, oid(session, "public.p"))]
+    names = [key.name for key in keys_of_table(session, oid(session, "public.p"))]
     assert names == ['"public"."p_i"', '"public"."p1_own"']
-    names = [key.name for key in unique_keys(session, oid(session, "public.p1"))]
+    names = [key.name for key in keys_of_table(session, oid(session, "public.p1"))]
     assert names == ['"public"."p1_no_lower_idx"', '"public"."p1_own"']
     spec = MatchKey.from_columns("p", "v", "lower(v)", where="no < 5")
     assert resolve(session, spec).table_oid == oid(session, "public.p")
@@ -219,7 +219,7 @@ def test_the_unique_keys_of_a_table(server: Connection, session: Session) -> Non
         "UPDATE pg_index SET indisvalid = false"
         " WHERE indexrelid IN ('broken'::regclass, 't_pkey_ccnew1'::regclass)",
     )
-    keys = unique_keys(session, oid(session, "public.t"))
+    keys = keys_of_table(session, oid(session, "public.t"))
     assert [key.name.replace('"', "") for key in keys] == [
         "public.t_pkey",
         "public.broken",
@@ -295,7 +295,7 @@ def test_indexes_that_are_no_key(server: Connection, session: Session) -> None:
         )
         with pytest.raises(KeyDefinitionError, match="temporal"):
             resolve(session, MatchKey.from_index("tt_pkey"))
-        assert unique_keys(session, oid(session, "public.tt")) == []
+        assert keys_of_table(session, oid(session, "public.tt")) == []
     with pytest.raises(UnsupportedRelation):
         resolve(session, MatchKey.from_index("t"))
     with pytest.raises(UnknownObject) as missing:

@@ -1,0 +1,1 @@
+"""The scan: positions, chunks, spill, checkpoints, sweep and walk, and the run they make."""

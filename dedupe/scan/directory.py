@@ -1,0 +1,143 @@
+"""Run directories: made, found again, and emptied for a fresh start.
+
+A directory of pgmend's is its owner's alone (0700) and is only ever touched if
+everything in it is pgmend's.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..connect import Connectable, connect
+from ..errors import DedupeError, LocalStorageError, NotARunDirectory, NotEnoughSpace
+from ..groups import GROUPS_FILE
+from ..key import MatchKey, resolve_all
+from ..progress import RunStatus
+from ..table import load_table
+from .checkpoint import STATE_FILE, State
+from .identity import Identity, identify, read_server
+from .keys import table_of
+from .owner import LOCK_FILE
+from .pace import PAUSE_FILE, STOP_FILE
+
+SPILL_FILE = "spill"
+_STATE = (STATE_FILE, f"{STATE_FILE}-journal", "state.new", "state.new-journal")
+_WORK = (SPILL_FILE, GROUPS_FILE, f"{GROUPS_FILE}.new")
+_SIGNS = (LOCK_FILE, PAUSE_FILE, STOP_FILE)
+#: bytes of the disk that are left alone
+_RESERVE = 16 << 20
+
+
+def make(directory: Path) -> None:
+    """Make the directory if it is missing; raise unless it is a run's or empty.
+
+    Raises NotARunDirectory, LocalStorageError.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        names = {path.name for path in directory.iterdir()}
+    except (FileExistsError, NotADirectoryError) as error:
+        raise _not_a_run(directory) from error
+    except OSError as error:
+        raise LocalStorageError(
+            f"cannot make or read {directory}: {error.strerror}",
+            hint="Name another run directory with --run.",
+            path=directory,
+        ) from error
+    if STATE_FILE not in names and not names <= {*_STATE, *_SIGNS}:
+        raise _not_a_run(directory)
+
+
+def empty(directory: Path) -> None:
+    """Remove what a run left in its directory, all but its lock. Raises LocalStorageError."""
+    try:
+        # The state goes first: without it nothing else in the directory counts.
+        for name in (*_STATE, *_WORK, PAUSE_FILE, STOP_FILE):
+            (directory / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise LocalStorageError(
+            f"cannot empty {directory}: {error.strerror}",
+            hint="Name another run directory with --run.",
+            path=directory,
+        ) from error
+
+
+def check_space(directory: Path, needed: int) -> None:
+    """Raise NotEnoughSpace unless ``needed`` bytes fit on the disk under the directory."""
+    free = shutil.disk_usage(directory).free - _RESERVE
+    if needed > free:
+        raise NotEnoughSpace(
+            f"the scan needs about {needed / 1e6:,.0f} MB in {directory}, and"
+            f" {max(0, free) / 1e6:,.0f} MB are free",
+            hint="Make room, or name a directory on a larger disk with --run.",
+            needed=needed,
+            free=max(0, free),
+            path=directory,
+        )
+
+
+def default_run_directory(
+    base: Path | str, db: Connectable, keys: Sequence[MatchKey], *, fresh: bool = False
+) -> tuple[Path, bool]:
+    """Choose the run directory for a scan that names none; returns it and whether it goes on.
+
+    The newest unfinished run in ``base`` of the same database and keys goes on, unless
+    ``fresh``; else it is a new name ``<database>-<table>-<key>-<8 hex digits>``. Makes
+    nothing. Raises what ``scan`` raises for the keys.
+    """
+    with connect(db).open() as session:
+        resolved = resolve_all(session, keys)
+        table = load_table(session, table_of(session, resolved))
+        wanted = identify(read_server(session), table, resolved)
+    if not fresh:
+        for path in _newest_first(Path(base)):
+            if _goes_on(path, wanted):
+                return path, True
+    parts = (wanted.server.database, table.name, resolved[0].name)
+    name = "-".join(plain_name(part) for part in parts)
+    return Path(base) / f"{name}-{secrets.token_hex(4)}", False
+
+
+def plain_name(text: str) -> str:
+    """Make a short file name of any text."""
+    return re.sub(r"[^A-Za-z0-9_.]+", "_", text).strip("_.")[:60] or "x"
+
+
+def _newest_first(base: Path) -> list[Path]:
+    try:
+        states = [(path.stat().st_mtime, path.parent) for path in base.glob(f"*/{STATE_FILE}")]
+    except OSError:
+        return []
+    return [directory for _, directory in sorted(states, reverse=True)]
+
+
+def _goes_on(directory: Path, wanted: Identity) -> bool:
+    """Tell whether a directory holds an unfinished run of the same work."""
+    try:
+        state = State.load(directory)
+    except DedupeError:
+        # Broken or of another version: it is told when it is named, not when it is passed by.
+        return False
+    try:
+        if state.fact("phase") == RunStatus.FINISHED:
+            return False
+        known = Identity.from_facts(state.fact("identity"))
+    finally:
+        state.close()
+    return (known.server, known.table_oid, known.keys) == (
+        wanted.server,
+        wanted.table_oid,
+        wanted.keys,
+    )
+
+
+def _not_a_run(directory: Path) -> NotARunDirectory:
+    return NotARunDirectory(
+        f"{directory} is not a run directory of pgmend",
+        hint="Name a path that does not exist yet, or the directory of an earlier run.",
+        path=directory,
+    )

@@ -1,0 +1,211 @@
+"""A run: the handle to a run directory, for what it found and how far it is.
+
+It reads the directory when it is asked, needs no server, and is safe to use from any
+thread and while another process works on the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..connect import Target
+from ..errors import LocalStorageError, UsageError
+from ..groups import Group, read_groups
+from ..progress import RunStatus
+from .checkpoint import State
+from .identity import Identity
+from .owner import is_owned
+from .pace import STOP_FILE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyResult:
+    """What the scan knows of one key; groups are known once it is finished."""
+
+    #: name of the key: its index, or its text
+    name: str
+    #: schema and name of the table, unquoted
+    schema: str
+    table: str
+    #: rows read that the key covers; what was written during the scan counts with both versions
+    rows: int
+    #: rows read that the key leaves out: a NULL, or the predicate is not true
+    left_out: int
+    groups: int
+    rows_in_groups: int
+    #: rows that shared a digest with another row and the key with none
+    false_candidates: int
+
+    @property
+    def surplus_rows(self) -> int:
+        """Rows too many for the key to be unique."""
+        return self.rows_in_groups - self.groups
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """A row or a block that the server could not read."""
+
+    #: schema and name of the leaf, unquoted
+    schema: str
+    table: str
+    block: int
+    #: address of the row; None for a whole block
+    ctid: str | None
+    #: what the server said
+    message: str
+
+
+class Run:
+    """A scan and its directory; made by ``scan`` or by ``Run.open``."""
+
+    def __init__(self, path: Path, stop: Callable[[], None] | None = None) -> None:
+        """Make a handle; ``stop`` is how the process that works on the run stops it."""
+        #: the run directory
+        self.path = path
+        self._stop = stop
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """Open the directory of an existing run; needs no server.
+
+        Raises NotARunDirectory, RunDirectoryDamaged, LocalStorageError.
+        """
+        run = cls(Path(path))
+        run._facts()
+        return run
+
+    def stop(self) -> None:
+        """Ask whoever works on the run to stop at a safe point; callable from any thread.
+
+        ``scan`` then returns within about a second; the run can go on later.
+        Raises LocalStorageError where another process's run cannot be told.
+        """
+        if self._stop is not None:
+            self._stop()
+            return
+        try:
+            (self.path / STOP_FILE).touch()
+        except OSError as error:
+            raise LocalStorageError(
+                f"cannot write {self.path / STOP_FILE}: {error.strerror}", path=self.path
+            ) from error
+
+    @property
+    def id(self) -> str:
+        """Name of the run, part of its sessions' application_name."""
+        return str(self._facts()["id"])
+
+    @property
+    def status(self) -> RunStatus:
+        """Where the run is; INTERRUPTED if it is unfinished and nobody works on it."""
+        phase = RunStatus(self._facts()["phase"])
+        if phase is not RunStatus.FINISHED and not is_owned(self.path):
+            return RunStatus.INTERRUPTED
+        return phase
+
+    @property
+    def fraction(self) -> float:
+        """Share of the whole work that is done, 0 to 1."""
+        return float(self._facts()["fraction"])
+
+    @property
+    def table(self) -> str:
+        """Schema and name of the table, unquoted, for people."""
+        return self._identity.table
+
+    @property
+    def definitions(self) -> tuple[str, ...]:
+        """What makes two rows the same under each key, in words and SQL."""
+        return self._identity.keys
+
+    @property
+    def target(self) -> Target:
+        """Where the run was made, without a password."""
+        return Target(**self._facts()["target"])
+
+    @property
+    def started(self) -> datetime:
+        """When the run began (UTC)."""
+        return datetime.fromisoformat(self._facts()["started"])
+
+    @property
+    def as_of(self) -> datetime | None:
+        """Moment of the snapshot that the result is true for (UTC); None if unfinished."""
+        facts = self._facts()
+        if facts["phase"] != RunStatus.FINISHED:
+            return None
+        return datetime.fromisoformat(facts["as_of"])
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of work up to the last checkpoint, all sessions together."""
+        return float(self._facts()["seconds"])
+
+    @property
+    def sweep_seconds(self) -> float:
+        """The part of ``seconds`` that the sweep took; 0 where nobody had written."""
+        return float(self._facts()["sweep_seconds"])
+
+    @property
+    def peak_rss_bytes(self) -> int:
+        """Most memory that the client process held."""
+        return int(self._facts()["peak_rss_bytes"])
+
+    @property
+    def spill_bytes(self) -> int:
+        """Size of the spill."""
+        return int(self._facts()["spill_length"])
+
+    @property
+    def keys(self) -> tuple[KeyResult, ...]:
+        """What is known of each key, in their order."""
+        return tuple(KeyResult(**key) for key in self._facts()["keys"])
+
+    @property
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """Rows and blocks that the server could not read, in heap order."""
+        with State.opened(self.path) as state:
+            leaves = Identity.from_facts(state.fact("identity")).leaves
+            rows = state.unreadable()
+        return tuple(
+            Unreadable(
+                schema=leaves[row.leaf][2],
+                table=leaves[row.leaf][3],
+                block=row.block,
+                ctid=f"({row.block},{row.offset})" if row.offset else None,
+                message=row.message,
+            )
+            for row in rows
+        )
+
+    @property
+    def events(self) -> tuple[tuple[datetime, str], ...]:
+        """What happened to the run beside its work: reconnects, snapshots lost, anew."""
+        with State.opened(self.path) as state:
+            return tuple((datetime.fromisoformat(at), text) for at, text in state.events())
+
+    def groups(self) -> Iterator[Group]:
+        """Stream the groups of a finished run: by key, then by number; memory: one row.
+
+        Raises UsageError while it is unfinished, RunDirectoryDamaged.
+        """
+        if self.status is not RunStatus.FINISHED:
+            raise UsageError(
+                f"the scan in {self.path} is not finished; its groups are not known yet",
+                hint="Give its scan command again: it goes on where it stopped.",
+                path=self.path,
+            )
+        return read_groups(self.path, [key.name for key in self.keys])
+
+    @property
+    def _identity(self) -> Identity:
+        return Identity.from_facts(self._facts()["identity"])
+
+    def _facts(self) -> dict[str, Any]:
+        with State.opened(self.path) as state:
+            return state.facts()
