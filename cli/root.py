@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -14,7 +15,29 @@ from .config import Config
 from .exits import ExitCode, code_of
 
 
+class _ClosedPipe(Exception):
+    """Whoever read the result has what they wanted."""
+
+
+class _Commands(click.Group):
+    """Commands whose closed pipes and interrupts reach ``run`` as they are.
+
+    click itself ends with 1 at a closed pipe, which is the code of findings, and
+    prints an empty line at an interrupt.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _ClosedPipe from error
+        except KeyboardInterrupt as error:
+            raise click.Abort from error
+
+
 @click.group(
+    cls=_Commands,
     name="pgmend",
     # -h names the host, as in psql.
     context_settings={"help_option_names": ["--help"], "max_content_width": 100},
@@ -58,6 +81,5 @@ def run(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         output.note("pgmend: stopped before there was anything to go on with; run it again")
         return ExitCode.STOPPED
-    except BrokenPipeError:
-        # Whoever read the result has what they wanted.
+    except (BrokenPipeError, _ClosedPipe):
         return ExitCode.OK

@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dedupe import Run
+from dedupe import Run, plain_name
 from dedupe.errors import LocalStorageError, NotARunDirectory, RunDirectoryDamaged, RunMismatch
 
 #: directory of the runs, where nothing else is said
@@ -149,11 +148,6 @@ class ManyScans:
                 hint="Make room, or name another directory with --run.",
                 path=self.path,
             ) from error
-
-
-def plain_name(text: str) -> str:
-    """Make a short file name of any text."""
-    return re.sub(r"[^A-Za-z0-9_.]+", "_", text).strip("_.")[:60] or "x"
 
 
 def _newest_first(paths: Iterable[Path]) -> list[Path]:

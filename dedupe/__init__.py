@@ -14,7 +14,7 @@ It prints nothing, changes no signal handler or logger, leaves no thread, and ra
 
 from __future__ import annotations
 
-from .connect import Connectable, Database, Session, Target, connect
+from .connect import Connectable, Database, Target, connect
 from .errors import DedupeError
 from .groups import Group, Member, Members
 from .key import KeyPart, MatchKey
@@ -23,6 +23,7 @@ from .scan.directory import default_run_directory, plain_name
 from .scan.keys import unique_keys
 from .scan.run import KeyResult, Run, Unreadable
 from .scan.scanner import scan
+from .session import Session
 
 __all__ = [
     "Connectable",

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .connect import Session
 from .errors import UnreadableData
 from .groups import GroupsWriter, MemberRow, member_columns
 from .key import ResolvedKey
 from .scan.checkpoint import UnreadableRow
 from .scan.chunk import LEAF_SHIFT, OFFSET_BITS, tid_address, tid_text
 from .scan.spill import Words, mix
+from .session import Session
 from .table import Table
 
 _FIRST_BATCH = 500

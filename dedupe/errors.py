@@ -102,7 +102,7 @@ class RefusedError(DedupeError):
 
 
 class UnsupportedServer(RefusedError):
-    """The server is older than 14 or newer than was ever tried (``version``)."""
+    """The server is older than the oldest that pgmend can scan (``version``)."""
 
 
 class TransactionPooler(RefusedError):

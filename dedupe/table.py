@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from .connect import Session
 from .errors import (
     PermissionDenied,
     RowSecurityHidesRows,
@@ -19,6 +18,7 @@ from .errors import (
     UnsupportedRelation,
     UsageError,
 )
+from .session import Session
 
 _KINDS = {
     "v": "a view",
@@ -224,8 +224,6 @@ def load_table(session: Session, oid: int) -> Table:
                coalesce(pg_catalog.pg_relation_filenode(c.oid), 0)::int8,
                coalesce(a.width, 0)::int8,
                pk.columns, pk.indexrelid::int8,
-               pg_catalog.has_table_privilege(c.oid, 'SELECT'),
-               pg_catalog.row_security_active(c.oid),
                pg_catalog.current_setting('block_size')::int
         FROM (SELECT $1::oid AS relid WHERE $2::text <> 'p'
               UNION ALL
@@ -259,6 +257,7 @@ def load_table(session: Session, oid: int) -> Table:
             [oid],
         )
         parents = dict(tree)
+    check_rights(session, [row[0] for row in rows if row[3] != "f"])
     leaves = []
     for number, row in enumerate(rows):
         label = f"{row[1]}.{row[2]}"
@@ -269,22 +268,9 @@ def load_table(session: Session, oid: int) -> Table:
                 name=label,
                 kind="f",
             )
-        if not row[8]:
-            raise PermissionDenied(
-                f"the role may not read {label}",
-                hint=f"GRANT SELECT ON {quoted(row[1])}.{quoted(row[2])} TO the role,"
-                " or connect as the table's owner.",
-                object=label,
-            )
-        if row[9]:
-            raise RowSecurityHidesRows(
-                f"row-level security would hide rows of {label} from this role",
-                hint="Connect as the table's owner, a superuser or a role with BYPASSRLS.",
-                table=label,
-            )
         (blocks,) = session.row(
             "SELECT pg_catalog.pg_relation_size($1::oid::regclass, 'main') / $2::int8",
-            [row[0], row[10]],
+            [row[0], row[8]],
         )
         label = f"{quoted(row[1])}.{quoted(row[2])}"
         ((plan,),) = session.rows(f"EXPLAIN (FORMAT JSON) SELECT 1 FROM ONLY {label}")
@@ -299,7 +285,7 @@ def load_table(session: Session, oid: int) -> Table:
                 filenode=row[4],
                 blocks=blocks,
                 rows_estimate=float(plan[0]["Plan"]["Plan Rows"]),
-                block_rows=max(1, (row[10] - 24) // width),
+                block_rows=max(1, (row[8] - 24) // width),
                 pk=tuple(row[6] or ()),
                 pk_index=row[7],
                 lineage=frozenset(_lineage(row[0], parents)),
@@ -308,6 +294,35 @@ def load_table(session: Session, oid: int) -> Table:
     return Table(
         oid=oid, schema=schema, name=name, partitioned=kind == "p", leaves=tuple(leaves)
     )
+
+
+def check_rights(session: Session, oids: Sequence[int]) -> None:
+    """Raise unless the role may read these tables, and every row of them.
+
+    Raises PermissionDenied, RowSecurityHidesRows.
+    """
+    for schema, name, readable, hidden in session.rows(
+        "SELECT n.nspname, c.relname,"
+        " pg_catalog.has_schema_privilege(n.oid, 'USAGE')"
+        " AND pg_catalog.has_table_privilege(c.oid, 'SELECT'),"
+        " pg_catalog.row_security_active(c.oid)"
+        " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.oid = ANY ($1::int8[]::oid[]) ORDER BY n.nspname, c.relname",
+        [list(oids)],
+    ):
+        if not readable:
+            raise PermissionDenied(
+                f"the role may not read {schema}.{name}",
+                hint=f"GRANT SELECT ON {quoted(schema)}.{quoted(name)} (and USAGE on its schema)"
+                " TO the role, or connect as the table's owner.",
+                object=f"{schema}.{name}",
+            )
+        if hidden:
+            raise RowSecurityHidesRows(
+                f"row-level security would hide rows of {schema}.{name} from this role",
+                hint="Connect as the table's owner, a superuser or a role with BYPASSRLS.",
+                table=f"{schema}.{name}",
+            )
 
 
 def _lineage(oid: int, parents: Mapping[int, int | None]) -> list[int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..connect import Session
+from ..session import Session
 from ..table import quoted
 
 

@@ -14,9 +14,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..connect import Session, translated
+from ..driver_errors import translated
 from ..errors import DedupeError, KeyDefinitionError, QueryFailed, UnknownObject, UnsupportedKeyType
-from ..table import find_relation, parse_name, quoted
+from ..session import Session
+from ..table import check_rights, find_relation, parse_name, quoted
 from .catalog import Catalog, Equality, Source, qualified
 from .spec import KeyPart, MatchKey
 from .text import check_expression
@@ -47,6 +48,7 @@ def named_source(catalog: Catalog, key: MatchKey, *, own_path: bool) -> Source:
     """
     session = catalog.session
     oid = find_relation(session, key.table or "")
+    check_rights(session, [oid])
     schema, name, kind = session.row(
         "SELECT n.nspname, c.relname, c.relkind::text FROM pg_catalog.pg_class c"
         " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid",

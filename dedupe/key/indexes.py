@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..connect import Session
 from ..errors import KeyDefinitionError, QueryFailed, UnreadableData, UnsupportedRelation
-from ..table import INDEX_KINDS, find_relation, quoted
+from ..session import Session
+from ..table import INDEX_KINDS, check_rights, find_relation, quoted
 from .catalog import Catalog, Source, qualified
 
 #: What the server says where a name cannot be found: function or operator,
@@ -103,6 +103,7 @@ def index_source(catalog: Catalog, text: str, *, own_path: bool) -> tuple[Index,
     """
     session = catalog.session
     index = _read_index(session, text)
+    check_rights(session, [index.table_oid])
     try:
         return index, _under_path(catalog, index, session.own_search_path if own_path else "")
     except QueryFailed as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..connect import Session
+from ..session import Session
 from ..table import quoted
 from .catalog import Catalog, Source
 from .columns import named_source

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from ..connect import Session
 from ..errors import QueryFailed, UnreadableData
 from ..key import ResolvedKey
+from ..session import Session
 from ..table import Leaf
 from .checkpoint import UnreadableRow
 from .identity import rewritten

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..connect import Session
 from ..errors import RunMismatch
 from ..key import ResolvedKey
+from ..session import Session
 from ..table import Table
 
 _HINT = "Begin again with --fresh, or name another run directory with --run."

@@ -19,8 +19,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..connect import PINNED, Session
 from ..errors import QueryFailed, UnprovenIndex, UnreadableData
+from ..session import PINNED, Session
 from ..table import Leaf, Table, quoted
 from .checkpoint import Segment
 from .chunk import Chunk, ChunkReader, check_plan, lost_row, tid_address

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..connect import Connectable, Session, connect
+from ..connect import Connectable, connect
 from ..errors import KeyDefinitionError, UnknownObject
 from ..key import MatchKey, ResolvedKey, keys_of_table
+from ..session import Session
 from ..table import find_relation
 
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..connect import Session
 from ..errors import LocalStorageError, RunInUse
+from ..session import Session
 
 LOCK_FILE = "lock"
 #: seconds that a look at the lock by another process is waited for

@@ -19,11 +19,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..confirm import Confirmed, Confirmer
-from ..connect import Database, Session
+from ..connect import Database
 from ..errors import QueryFailed, ScanStopped, ServerUnavailable
 from ..groups import GroupsWriter
 from ..key import ResolvedKey
 from ..progress import RunStatus
+from ..session import Session
 from ..table import Table, load_table
 from .checkpoint import State, UnreadableRow
 from .chunk import ChunkReader, shared_search_path

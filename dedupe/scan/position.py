@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..connect import Session
+from ..session import Session
 from ..table import Leaf
 from .checkpoint import Segment
 from .chunk import OFFSET_BITS, Chunk, ChunkReader

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from ..connect import Database, Session
+from ..connect import Database
+from ..session import Session
 
 #: transactions after which the age of a row and that of the horizon can no longer be compared
 HORIZON_LIFE = 1 << 30

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..connect import Database, Session
+from ..connect import Database
 from ..errors import DedupeError, LockNotAvailable, ServerUnavailable, SnapshotLost
+from ..session import Session
 from ..table import Table
 from .checkpoint import Segment, UnreadableRow
 from .pace import CHECKPOINT_SECONDS, Budget, ChunkSize, pause_reason, rest

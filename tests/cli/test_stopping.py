@@ -105,9 +105,10 @@ def test_a_signal_before_the_scan(offline: Command) -> None:
         silent.listen()
         port = str(silent.getsockname()[1])
         with offline.start("scan", "--index", "i", "-h", "127.0.0.1", "-p", port) as process:
-            silent.accept()
+            answered, _ = silent.accept()
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=10)
+            answered.close()
     assert process.returncode == ExitCode.STOPPED, err
     assert out == ""
     assert err == "pgmend: stopped before there was anything to go on with; run it again\n"

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from sqlalchemy import Column, Index, MetaData, String, Table, func, text
 
-from dedupe.connect import Session, connect
+from dedupe.connect import connect
 from dedupe.errors import (
     DedupeError,
     KeyDefinitionError,
@@ -18,6 +18,7 @@ from dedupe.errors import (
     UnsupportedRelation,
 )
 from dedupe.key import MatchKey, ResolvedKey, resolve
+from dedupe.session import Session
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

@@ -8,9 +8,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from dedupe.connect import Session, connect
+from dedupe.connect import connect
 from dedupe.errors import KeyDefinitionError, UnknownObject, UnsupportedRelation
 from dedupe.key import MatchKey, ResolvedKey, keys_of_table, resolve, resolve_all
+from dedupe.session import Session
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

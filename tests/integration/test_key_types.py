@@ -8,9 +8,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from dedupe.connect import Session, connect
+from dedupe.connect import connect
 from dedupe.errors import UnsupportedKeyType
 from dedupe.key import MatchKey, ResolvedKey, resolve
+from dedupe.session import Session
 
 TYPES = """
 CREATE TYPE mood AS ENUM ('glad', 'sad');

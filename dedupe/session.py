@@ -1,0 +1,225 @@
+"""Sessions: one backend each, pinned so that no index answers and nothing is written.
+
+A session reads only, keeps no statement timeout, evaluates nothing through an
+index, and meets an error instead of rows that row-level security would hide.
+
+Sources: https://www.postgresql.org/docs/current/runtime-config-client.html,
+https://www.postgresql.org/docs/current/runtime-config-query.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Self, cast
+
+import psycopg
+from psycopg import sql
+from psycopg.adapt import Buffer, Loader
+
+from .driver_errors import translated
+from .errors import QueryFailed, SnapshotLost, UnsupportedServer
+
+OLDEST_SERVER = 14
+
+#: What every transaction runs under, whatever the role or the database sets.
+#: The first block keeps the planner on the heap: an index that lies must not
+#: answer, and a parallel or sequential plan would read the whole table for
+#: each range. The second block fixes how values are written as text.
+PINNED: Mapping[str, str] = {
+    "enable_tidscan": "on",
+    "enable_seqscan": "off",
+    "enable_indexscan": "off",
+    "enable_indexonlyscan": "off",
+    "enable_bitmapscan": "off",
+    "max_parallel_workers_per_gather": "0",
+    "jit": "off",
+    "extra_float_digits": "1",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+    "xmloption": "content",
+    "quote_all_identifiers": "off",
+    "search_path": "",
+    "row_security": "off",
+    "statement_timeout": "0",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+}
+
+#: oid of the type of a bare literal
+_UNKNOWN = 705
+#: What the server says when the session that exported a snapshot has ended.
+_SNAPSHOT_GONE = {"22023", "42704", "55000"}
+
+
+class _LenientText(Loader):
+    """Load text that may not be UTF-8 (SQL_ASCII databases) without losing a byte."""
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode("utf-8", "surrogateescape")
+
+
+class Session:
+    """One backend of the server, pinned; use as a context manager.
+
+    Not for two threads at a time, except ``cancel``.
+    """
+
+    def __init__(self, connection: psycopg.Connection[Any], name: str) -> None:
+        connection.autocommit = True
+        connection.prepare_threshold = None
+        connection.cursor_factory = psycopg.RawCursor
+        for text_type in ("text", "name", "varchar", "bpchar", _UNKNOWN):
+            connection.adapters.register_loader(text_type, _LenientText)
+        self.connection = connection
+        self._pinning: dict[tuple[tuple[str, str], ...], sql.Composed] = {}
+        with translated():
+            connection.execute("SET client_encoding = 'UTF8'")
+            (row,) = connection.execute(
+                "SELECT pg_catalog.current_setting('server_version_num')::int,"
+                " pg_catalog.current_setting('search_path'),"
+                " pg_catalog.current_schemas(true)::text[],"
+                " pg_catalog.pg_backend_pid(), pg_catalog.pg_is_in_recovery(),"
+                " pg_catalog.set_config('application_name', $1, false)",
+                [name[:63]],
+            ).fetchall()
+        self.version: int = row[0]
+        self.own_search_path: str = row[1]
+        self.schemas: tuple[str, ...] = tuple(row[2])
+        self.pid: int = row[3]
+        self.standby: bool = row[4]
+        if self.version // 10000 < OLDEST_SERVER:
+            connection.close()
+            major = self.version // 10000 if self.version >= 100000 else self.version / 10000
+            raise UnsupportedServer(
+                f"the server runs PostgreSQL {major:g}; pgmend needs {OLDEST_SERVER} or later",
+                hint="Restore a copy of the database, upgrade the copy to a supported major"
+                " (pg_upgrade, or dump and restore without its unique indexes), and scan there.",
+                version=self.version,
+            )
+        pins = dict(PINNED)
+        if self.version >= 170000:
+            pins["transaction_timeout"] = "0"
+        self._pins = pins
+        with translated():
+            connection.execute(_set({**pins, "default_transaction_read_only": "on"}, local=False))
+            # The server's own watch on its socket ends a statement whose client was
+            # killed; a platform without it answers with an error, which costs nothing.
+            try:
+                connection.execute("SET client_connection_check_interval = '1s'")
+            except psycopg.errors.InvalidParameterValue:
+                pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the backend ends. Safe to call twice."""
+        self.connection.close()
+
+    def cancel(self) -> None:
+        """Ask the server to cancel the running statement; callable from any thread."""
+        try:
+            self.connection.cancel_safe(timeout=2.0)
+        except psycopg.Error:
+            # A cancel that does not arrive leaves the statement to end by itself.
+            return
+
+    def rows(self, query: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement with ``$1`` parameters and return its rows."""
+        with translated():
+            cursor = self.connection.execute(
+                query.encode("utf-8", "surrogateescape"), list(params) or None
+            )
+            return cursor.fetchall() if cursor.description else []
+
+    def row(self, query: str, params: Sequence[object] = ()) -> tuple[Any, ...]:
+        """Run one statement that returns exactly one row."""
+        (row,) = self.rows(query, params)
+        return row
+
+    def packed_row(self, query: str, params: Sequence[object] = ()) -> tuple[Any, ...]:
+        """Run one statement that returns one row, its columns in binary form.
+
+        ``bytea`` arrives as it is: in text form it would take twice the bytes.
+        """
+        with translated():
+            cursor = self.connection.execute(
+                query.encode("utf-8", "surrogateescape"), list(params) or None, binary=True
+            )
+            (row,) = cursor.fetchall()
+        return cast("tuple[Any, ...]", row)
+
+    @contextmanager
+    def transaction(
+        self,
+        *,
+        repeatable: bool = False,
+        snapshot: str | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> Iterator[None]:
+        """Run the block in one read-only transaction with all pins set again locally.
+
+        It is READ COMMITTED; if ``repeatable``, REPEATABLE READ; with ``snapshot`` (a
+        name from ``pg_export_snapshot``) REPEATABLE READ under just that snapshot.
+        ``settings`` override pins. One round trip to begin and one to end.
+        Raises SnapshotLost where the session that exported the snapshot has ended.
+        Source: https://www.postgresql.org/docs/current/sql-set-transaction.html
+        """
+        pins = {**self._pins, **(settings or {})}
+        key = tuple(pins.items())
+        pinning = self._pinning.get(key)
+        if pinning is None:
+            pinning = self._pinning[key] = _set(pins, local=True)
+        level = sql.SQL("READ COMMITTED")
+        adopt: sql.Composable = sql.SQL("")
+        if repeatable or snapshot is not None:
+            level = sql.SQL("REPEATABLE READ")
+        if snapshot is not None:
+            adopt = sql.SQL("SET TRANSACTION SNAPSHOT {};").format(sql.Literal(snapshot))
+        begin = sql.SQL("BEGIN ISOLATION LEVEL {} READ ONLY; {} {}").format(level, adopt, pinning)
+        try:
+            with translated():
+                self.connection.execute(begin)
+        except QueryFailed as error:
+            self.connection.rollback()
+            if snapshot is not None and error.sqlstate in _SNAPSHOT_GONE:
+                raise SnapshotLost(
+                    f"the snapshot of this pass is gone: {error.message}",
+                    hint="Run the same command again: it goes on with a new snapshot.",
+                ) from error
+            raise
+        try:
+            yield
+        except BaseException:
+            if not self.connection.closed:
+                try:
+                    self.connection.execute("ROLLBACK")
+                except psycopg.Error:
+                    self.connection.close()
+            raise
+        with translated():
+            self.connection.execute("COMMIT")
+
+    def set_local(self, settings: Mapping[str, str]) -> None:
+        """Change settings until the end of the running transaction."""
+        with translated():
+            self.connection.execute(_set(settings, local=True))
+
+
+def _set(settings: Mapping[str, str], *, local: bool) -> sql.Composed:
+    """Write the statement that sets settings until the end of the transaction, or for good."""
+    calls = [
+        sql.SQL("pg_catalog.set_config({}, {}, {})").format(
+            sql.Literal(name), sql.Literal(value), sql.Literal(local)
+        )
+        for name, value in settings.items()
+    ]
+    return sql.SQL("SELECT ") + sql.SQL(", ").join(calls)
