@@ -1,8 +1,190 @@
-"""The story that ``pgmend demo`` tells."""
+"""The story that ``pgmend demo`` tells: damage, denial, a killed scan, every duplicate."""
 
 from __future__ import annotations
 
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from dedupe import DedupeError, Run, RunStatus
+from dedupe.errors import FailureError
+from dedupe.lab import Damage, Proof, Server, build_statuses, prove, server
+
+from .exits import ExitCode
+from .output import aligned, note, one_line
+
+INDEX = "index_statuses_on_uri"
+#: seconds that the scan is slowed down to, so that it has a middle to be killed in
+_MIDDLE_SECONDS = 8.0
+#: share of the scan at which it is killed
+_HALFWAY = 0.35
+_PATIENCE_SECONDS = 60.0
+
 
 def tell(rows: int) -> bool:
-    """Tell the story over ``rows`` rows; True if pgmend found just what was planted."""
-    raise NotImplementedError(rows)
+    """Tell the story over ``rows`` rows; True if pgmend found just what was planted.
+
+    Starts a server of its own and leaves nothing behind. Raises LabError,
+    FailureError.
+    """
+    with tempfile.TemporaryDirectory(prefix="pgmend-demo-") as place:
+        _say("1. A PostgreSQL server of its own, and a table of Mastodon's shape")
+        started = time.monotonic()
+        with server() as lab:
+            dsn = lab.create_database("demo")
+            manifest = build_statuses(
+                dsn, rows, duplicate_rate=0.002, kind=Damage.LOST_ENTRIES
+            )
+            planted = manifest.indexes[INDEX]
+            print(
+                f"   PostgreSQL {lab.version // 10000}.{lab.version % 10000}; statuses with"
+                f" {rows:,} rows, made in {time.monotonic() - started:.0f} s.\n"
+                f"   Its unique index {INDEX} lost entries; behind its back came rows with"
+                f" the same uri."
+            )
+            _say("2. What ordinary queries say")
+            proof = prove(dsn, "statuses", "uri", where="uri IS NOT NULL")
+            _show(proof)
+            scans = _Scans(url=lab.url("demo"), where=Path(place))
+            _say("3. A scan, killed with SIGKILL halfway")
+            scans.kill_halfway(rows)
+            _say("4. The same command again: it goes on where it was")
+            run = scans.finish()
+            return _compare(run, proof, [set(map(int, group)) for group in planted.groups], lab)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scans:
+    """The two scans of the story, each a ``pgmend`` process of its own."""
+
+    #: the database
+    url: str
+    #: an empty directory to work in
+    where: Path
+
+    @property
+    def run(self) -> Path:
+        """The run directory."""
+        return self.where / "demo-run"
+
+    def kill_halfway(self, rows: int) -> None:
+        """Start a gentle scan and kill it. Raises FailureError when it cannot be caught."""
+        work = 0.05 + rows * 0.8e-6
+        nice = f"{max(0.0, _MIDDLE_SECONDS / work - 1):.1f}"
+        process = self._start("--nice", nice, "--jobs", "1")
+        try:
+            end = time.monotonic() + _PATIENCE_SECONDS
+            while self._fraction() < _HALFWAY:
+                if process.poll() is not None or time.monotonic() > end:
+                    raise FailureError(
+                        "the scan could not be killed halfway: it"
+                        + (" did not get on" if process.poll() is None else " ended before"),
+                        hint="Try pgmend demo with another number of --rows.",
+                    )
+                time.sleep(0.05)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        # The bar stopped in the middle of its line.
+        note("")
+        print(f"   Killed. Its last checkpoint stands at {self._fraction():.0%}.", flush=True)
+
+    def finish(self) -> Run:
+        """Run the scan to its end. Raises FailureError."""
+        process = self._start()
+        code = process.wait()
+        if code not in (ExitCode.OK, ExitCode.FOUND):
+            raise FailureError(f"the scan ended with exit code {code}")
+        return Run.open(self.run)
+
+    def _fraction(self) -> float:
+        try:
+            return Run.open(self.run).fraction
+        except DedupeError:
+            return 0.0
+
+    def _start(self, *options: str) -> subprocess.Popen[bytes]:
+        words = ["scan", "--index", INDEX, "--run", self.run.name, *options]
+        print(f"   $ {shlex.join(['pgmend', *words])}", flush=True)
+        # What the surroundings say about databases and settings is not meant for the demo's.
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("PG") and name != "DATABASE_URL"
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "cli", *words],
+            cwd=self.where,
+            env={**kept, "DATABASE_URL": self.url, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+
+
+def _say(title: str) -> None:
+    print(f"\n{title}", flush=True)
+
+
+def _show(proof: Proof) -> None:
+    """Print the three answers beside each other."""
+    key = one_line(proof.key[0])
+    shown = key if len(key) <= 40 else f"{key[:37]}..."
+    rows = [
+        (f"SELECT … WHERE uri = '{shown}'", "the index", _count(proof.index_says, "row")),
+        (
+            "SELECT uri … GROUP BY uri HAVING count(*) > 1",
+            proof.group_by_reads,
+            _count(proof.group_by_says, "group"),
+        ),
+        ("SELECT count(*) FROM statuses", "the planner's choice", _count(proof.count_says, "row")),
+        ("the same key in the heap itself", "the heap", _count(proof.key_rows, "row")),
+        ("all keys in the heap itself", "the heap", _count(proof.heap_says, "group")),
+        ("all rows in the heap itself", "the heap", _count(proof.heap_rows, "row")),
+    ]
+    for line in aligned(("question", "who answers", "answer"), rows):
+        print(f"   {line}")
+
+
+def _compare(run: Run, proof: Proof, planted: list[set[int]], lab: Server) -> bool:
+    """Compare what was found with what was planted, and print it."""
+    _say("5. What was planted, what ordinary queries admit, what pgmend found")
+    found = [
+        {int(str((member.pk or {})["id"])) for member in group.members} for group in run.groups()
+    ]
+    same = sorted(map(sorted, found)) == sorted(map(sorted, planted))
+    one = _count(proof.index_says, "row")
+    for line in aligned(
+        ("index says", "GROUP BY says", "heap says", "pgmend found", "planted"),
+        [
+            (
+                f"{one} for a key of {proof.key_rows}",
+                _count(proof.group_by_says, "group"),
+                _count(proof.heap_says, "group"),
+                _count(len(found), "group"),
+                _count(len(planted), "group"),
+            )
+        ],
+    ):
+        print(f"   {line}")
+    key = run.keys[0]
+    if same and run.status is RunStatus.FINISHED:
+        print(
+            f"\nEvery planted group was found, row for row, and nothing else:"
+            f" {key.rows_in_groups:,} rows, {key.surplus_rows:,} more than unique,"
+            f" in {run.seconds:.1f} s of work over a SIGKILL."
+        )
+        if lab.version >= 180000 and proof.count_says < proof.heap_rows:
+            print("Even count(*) asked the index, and missed the rows that it lost.")
+    else:
+        print("\nWhat was found is not what was planted: this is a bug; please report it.")
+    return same
+
+
+def _count(number: int | None, what: str) -> str:
+    if number is None:
+        return f"no {what}"
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -88,7 +88,17 @@ def scan_facts(runs: Sequence[Run], path: Path, refused: Sequence[Refusal] = ())
 def print_scan(
     runs: Sequence[Run], path: Path, *, as_json: bool, refused: Sequence[Refusal] = ()
 ) -> None:
-    """Print what finished scans found."""
+    """Print what finished scans found; a reader who has left changes nothing."""
+    try:
+        _print_scan(runs, path, as_json=as_json, refused=refused)
+    except BrokenPipeError:
+        # The exit code still says what was found.
+        return
+
+
+def _print_scan(
+    runs: Sequence[Run], path: Path, *, as_json: bool, refused: Sequence[Refusal]
+) -> None:
     if as_json:
         print_json(scan_facts(runs, path, refused))
         return
