@@ -85,7 +85,7 @@ class Reporter:
         self._bar.total = event.blocks_total
         self._bar.n = event.blocks_done
         self._bar.set_description_str(f"{self._label}: {event.waiting or event.phase}", False)
-        left = "" if event.eta_seconds is None else f", {_duration(event.eta_seconds)} left"
+        left = f", {_duration(event.eta_seconds)} left" if event.eta_seconds else ""
         self._bar.postfix = f"{event.rows:,} rows, {event.groups:,} groups{left}"
         self._bar.refresh()
 
@@ -96,7 +96,7 @@ class Reporter:
             return
         self._phase, self._waiting, self._last_line = event.phase, event.waiting, now
         left = ""
-        if event.eta_seconds is not None:
+        if event.eta_seconds:
             left = f", about {_duration(event.eta_seconds)} left"
         waits = f", waiting: {one_line(event.waiting)}" if event.waiting else ""
         note(

@@ -83,3 +83,6 @@ def run(arguments: Sequence[str]) -> int:
         return ExitCode.STOPPED
     except (BrokenPipeError, _ClosedPipe):
         return ExitCode.OK
+    except OSError as error:
+        output.complain(f"input or output failed: {error}")
+        return ExitCode.FAILURE

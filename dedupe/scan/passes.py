@@ -299,6 +299,7 @@ class Passes:
             confirmed, lost = self._confirm(spill, snapshot)
             self._check_heaps()
         tally.phase = RunStatus.FINISHED
+        tally.groups = sum(found.groups for found in confirmed)
         with state.commit():
             state.move(RunStatus.FINISHED)
             state.save_unreadable(lost)

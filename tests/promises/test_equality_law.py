@@ -16,8 +16,9 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from dedupe.connect import Session, connect
+from dedupe.connect import connect
 from dedupe.key import MatchKey, ResolvedKey, resolve
+from dedupe.session import Session
 
 SLOW = os.environ.get("PGMEND_SLOW") == "1"
 #: cases of the law: few enough to be always run, many before a release
