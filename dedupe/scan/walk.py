@@ -11,14 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
-from .spill import BUCKETS, Spill, SpillRun, Words
+from .spill import BUCKET_BITS, BUCKETS, Spill, SpillRun, Words
 
 #: bytes that the walk holds for one record of a range, at most
-BYTES_PER_RECORD = 40
+BYTES_PER_RECORD = 64
+
+Places = npt.NDArray[np.int64]
 
 _STEP_BITS = 12
-_FILTER_BITS = 20
+#: slots for each record at least; as many again at most, and twice that where buckets leave gaps
+_SLOTS_PER_RECORD = 3
 
 
 def candidates(spill: Spill, key: int, limit: int) -> Iterator[tuple[float, Words, Words]]:
@@ -45,19 +49,19 @@ def candidates(spill: Spill, key: int, limit: int) -> Iterator[tuple[float, Word
             for digests, addresses in _refine(spill, parts, limit):
                 yield (done - size) / total, digests, addresses
         elif size:
-            yield (done / total, *_twins_of_parts(spill, parts))
+            yield (done / total, *_twins_of_parts(spill, parts, low, high))
         low = high
 
 
 def _twins_of_parts(
-    spill: Spill, parts: list[tuple[SpillRun, int, int]]
+    spill: Spill, parts: list[tuple[SpillRun, int, int]], low: int, high: int
 ) -> tuple[Words, Words]:
-    """Read one range; the addresses only of the runs that hold a twin."""
+    """Read the buckets ``low`` to ``high``; the addresses only of the runs that hold a twin."""
     pieces = [spill.digests(*part) for part in parts]
     digests = np.concatenate(pieces)
     ends = np.cumsum([len(piece) for piece in pieces])
     del pieces
-    hits = np.flatnonzero(_shared(digests))
+    hits = _twins(digests, low, high)
     if not len(hits):
         return digests[:0], digests[:0]
     addresses = np.empty(len(hits), np.uint64)
@@ -71,27 +75,45 @@ def _twins_of_parts(
     return _settled(digests[hits], addresses)
 
 
-def _shared(digests: Words) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Tell of each digest whether it occurs again.
+def _twins(digests: Words, low: int, high: int) -> Places:
+    """Return the places of the digests that occur again, ascending.
 
-    Sorting bare digests is several times cheaper than sorting them with their
-    positions; the few that occur again are then looked up, behind a bitmap of
-    their low bits that turns nearly all others away.
+    Nearly all digests are alone, so sorting them all would be wasted. Each record
+    writes its place into the slot that some bits of its digest name; who finds
+    another's place there shares the slot. Twice, by other bits the second time; only
+    who has shared both slots is sorted.
     """
-    ordered = np.sort(digests)
-    again = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    del ordered
-    if not len(again):
-        return np.zeros(len(digests), np.bool_)
-    mask = np.uint64((1 << _FILTER_BITS) - 1)
-    table = np.zeros(1 << _FILTER_BITS, np.bool_)
-    table[again & mask] = True
-    found: np.ndarray[tuple[int], np.dtype[np.bool_]] = table[digests & mask]
-    maybe = np.flatnonzero(found)
-    values = digests[maybe]
-    places = np.minimum(np.searchsorted(again, values), len(again) - 1)
-    found[maybe] = again[places] == values
-    return found
+    bits = (_SLOTS_PER_RECORD * len(digests)).bit_length()
+    # One more, for a stretch of buckets that begins between two slots.
+    owner = np.empty((1 << bits) + 1, np.uint32)
+    shift = max(0, 64 - BUCKET_BITS + (high - low - 1).bit_length() - bits)
+    slots = digests >> np.uint64(shift)
+    # These slots keep the order of the buckets, and so do the records of each run,
+    # which keeps a run's stretch of slots in the processor's cache.
+    slots -= np.uint64((low << (64 - BUCKET_BITS)) >> shift)
+    shared = _sharing(slots, owner)
+    del slots
+    values = digests[shared]
+    again = _sharing(values & np.uint64((1 << bits) - 1), owner)
+    shared, values = shared[again], values[again]
+    order = np.argsort(values)
+    equal = values[order[1:]] == values[order[:-1]]
+    twin = np.zeros(len(order), np.bool_)
+    twin[1:] = equal
+    twin[:-1] |= equal
+    return np.sort(shared[order[twin]])
+
+
+def _sharing(slots: Words, owner: npt.NDArray[np.uint32]) -> Places:
+    """Return the places of the records that share their slot; ``owner`` is overwritten."""
+    places = slots.view(np.int64)
+    mine = np.arange(len(slots), dtype=np.uint32)
+    owner[places] = mine
+    owners = owner[places]
+    others = owners != mine
+    # The owners of shared slots do not see the others, but are seen by them.
+    others[owners[others]] = True
+    return np.flatnonzero(others)
 
 
 def _settled(digests: Words, addresses: Words) -> tuple[Words, Words]:
