@@ -1,7 +1,7 @@
 """One chunk: a range of a heap read into digests and addresses by one statement.
 
 The server answers with a single row: how many rows the range holds and, for each
-key, how many of them are left out (a NULL, the predicate) and one ``bytea`` of
+key, how many of them take part (no NULL, the predicate true) and one ``bytea`` of
 14-byte records, digest and ``tid`` as their types send them. A row that got lost
 between the two counts is an error, not a silence.
 
@@ -14,6 +14,7 @@ Source: https://www.postgresql.org/docs/current/ddl-system-columns.html (ctid, x
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,7 @@ _WIRE = np.dtype(
     {"names": ["digest", "tail"], "formats": [">u8", ">u8"], "offsets": [0, 6], "itemsize": 14}
 )
 _TID_MASK = np.uint64((1 << LEAF_SHIFT) - 1)
+_COLUMN = re.compile(r'"(?:[^"]|"")+"')
 _PLAN_NODES = {"Aggregate", "Subquery Scan", "Tid Range Scan"}
 
 
@@ -113,38 +115,39 @@ class ChunkReader:
         #: the path that the key expressions are read under
         self.search_path = shared_search_path(keys)
 
-    def statement(self, leaf: Leaf, rows: str) -> str:
-        """Write the statement over the rows of ``leaf`` that the clause ``rows`` picks."""
-        columns = ["ctid AS tid"]
-        answers = []
-        for number, key in enumerate(self.keys):
-            if not covers(key, leaf):
-                continue
-            names = [f"k{number}_{place}" for place in range(len(key.columns))]
-            columns += [
-                f"{column.expression} AS {name}"
-                for column, name in zip(key.columns, names, strict=True)
-            ]
-            part = None
-            if key.where is not None:
-                part = f"p{number}"
-                columns.append(f"({key.where}\n) AS {part}")
-            only = f" FILTER (WHERE {part})" if part else ""
-            answers.append(
-                f"pg_catalog.count(*) FILTER (WHERE NOT {key.takes_part(names, part)}),"
-                f" coalesce(pg_catalog.string_agg({key.digest(names)}"
-                f" OPERATOR(pg_catalog.||) pg_catalog.tidsend(tid), ''::bytea){only}, ''::bytea)"
-            )
-        # OFFSET 0 keeps the planner from putting an expression back in each place of its use.
+    def statement(self, leaf: Leaf, source: str) -> str:
+        """Write the statement over rows of ``leaf``.
+
+        ``source`` stands behind FROM and gives ``ctid`` and all columns.
+        """
+        keys = [key for key in self.keys if covers(key, leaf)]
+        tid = "ctid"
+        operands = [[column.expression for column in key.columns] for key in keys]
+        parts = [None if key.where is None else f"({key.where}\n)" for key in keys]
+        if not all(_COLUMN.fullmatch(operand) for texts in operands for operand in texts):
+            # Each expression is computed once and used in several places; OFFSET 0 keeps the
+            # planner from putting it back into them. Plain columns are cheaper without it.
+            columns = ["ctid AS tid"]
+            for number, texts in enumerate(operands):
+                columns += [f"{text} AS k{number}_{place}" for place, text in enumerate(texts)]
+                operands[number] = [f"k{number}_{place}" for place in range(len(texts))]
+                if (part := parts[number]) is not None:
+                    columns.append(f"{part} AS p{number}")
+                    parts[number] = f"p{number}"
+            source = f"(SELECT {', '.join(columns)} FROM {source} OFFSET 0) AS s"
+            tid = "tid"
+        answers = [
+            _answer(key, texts, part, tid)
+            for key, texts, part in zip(keys, operands, parts, strict=True)
+        ]
         return (
             f"SELECT pg_catalog.pg_relation_filenode({leaf.oid}::pg_catalog.oid)::pg_catalog.int8,"
-            f" pg_catalog.count(*), {', '.join(answers)}\n"
-            f"FROM (SELECT {', '.join(columns)} FROM ONLY {leaf.sql} {rows} OFFSET 0) AS s"
+            f" pg_catalog.count(*), {', '.join(answers)}\nFROM {source}"
         )
 
-    def _range(self, *, bounded: bool) -> str:
+    def _range(self, leaf: Leaf, *, bounded: bool) -> str:
         """Pick rows by address: ``$1`` is the first ctid, ``$2`` the one behind the last."""
-        clause = "WHERE ctid OPERATOR(pg_catalog.>=) $1::pg_catalog.tid"
+        clause = f"ONLY {leaf.sql} WHERE ctid OPERATOR(pg_catalog.>=) $1::pg_catalog.tid"
         if bounded:
             clause += " AND ctid OPERATOR(pg_catalog.<) $2::pg_catalog.tid"
         if self._horizon is not None:
@@ -175,7 +178,7 @@ class ChunkReader:
     def _read(
         self, session: Session, leaf: Leaf, low: int, high: int | None, snapshot: str | None
     ) -> Chunk:
-        query = self.statement(leaf, self._range(bounded=high is not None))
+        query = self.statement(leaf, self._range(leaf, bounded=high is not None))
         bounds = [tid_text(low)] + ([tid_text(high)] if high is not None else [])
         with session.transaction(snapshot=snapshot, settings={"search_path": self.search_path}):
             if leaf.oid not in self._checked:
@@ -195,11 +198,11 @@ class ChunkReader:
             if not covers(key, leaf):
                 keys.append(_NOTHING)
                 continue
-            left_out, packed = next(parts), next(parts)
-            if len(packed) != WIRE_BYTES * (rows - left_out):
+            taking_part, packed = next(parts), next(parts)
+            if len(packed) != WIRE_BYTES * taking_part:
                 raise QueryFailed(
                     f"the server returned {len(packed) // WIRE_BYTES} records for"
-                    f" {rows - left_out} rows of {leaf.label}, key {key.name}",
+                    f" {taking_part} rows of {leaf.label}, key {key.name}",
                     hint="The key's expressions or its predicate are not immutable;"
                     " such a key cannot be scanned.",
                 )
@@ -212,7 +215,7 @@ class ChunkReader:
                 KeyRecords(
                     digests=digests if key.scattered else mix(digests),
                     addresses=addresses,
-                    left_out=left_out,
+                    left_out=rows - taking_part,
                 )
             )
         return Chunk(rows=rows, keys=tuple(keys))
@@ -253,6 +256,19 @@ class ChunkReader:
         except UnreadableData:
             return True
         return False
+
+
+def _answer(key: ResolvedKey, operands: Sequence[str], part: str | None, tid: str) -> str:
+    """Write, for one key, how many rows take part and their records in one ``bytea``."""
+    only = f" FILTER (WHERE {part})" if part else ""
+    if key.nulls_distinct and len(operands) == 1:
+        counted = f"pg_catalog.count({operands[0]}){only}"
+    else:
+        counted = f"pg_catalog.count(*) FILTER (WHERE {key.takes_part(operands, part)})"
+    return (
+        f"{counted}, coalesce(pg_catalog.string_agg({key.digest(operands)}"
+        f" OPERATOR(pg_catalog.||) pg_catalog.tidsend({tid}), ''::bytea){only}, ''::bytea)"
+    )
 
 
 def check_plan(

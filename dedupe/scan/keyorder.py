@@ -158,7 +158,10 @@ class KeyOrder:
         if bound is not None:
             tests.append(f"{key.row} OPERATOR(pg_catalog.<=) {key.given(1 + len(last))}")
         where = f"WHERE {' AND '.join(tests)} " if tests else ""
-        query = self._reader.statement(leaf, f"{where}ORDER BY {key.sorted}")
+        query = self._reader.statement(
+            leaf,
+            f"(SELECT ctid, * FROM ONLY {leaf.sql} {where}ORDER BY {key.sorted} OFFSET 0) AS r",
+        )
         params = [*last, *(bound or ())]
         path = {"search_path": self._reader.search_path}
         with session.transaction(settings={**_BY_INDEX, **path}):
