@@ -71,7 +71,7 @@ class Asked:
         if all_unique and table is None and not schemas:
             configured = configured_schemas
             schemas = (configured,) if isinstance(configured, str) else tuple(configured)
-        keys = [MatchKey.from_index(name) for name in index]
+        keys = [MatchKey.from_index(name, table) for name in index]
         if table is not None and key:
             made = MatchKey.from_columns(
                 table, *key, where=where, nulls_distinct=not nulls_not_distinct

@@ -13,9 +13,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..errors import KeyDefinitionError, QueryFailed, UnreadableData, UnsupportedRelation
+from ..errors import (
+    KeyDefinitionError,
+    QueryFailed,
+    UnknownObject,
+    UnreadableData,
+    UnsupportedRelation,
+    UsageError,
+)
 from ..session import Session
-from ..table import INDEX_KINDS, check_rights, find_relation, quoted
+from ..table import INDEX_KINDS, check_rights, find_relation, parse_name, quoted
 from .catalog import Catalog, Source, qualified
 
 #: What the server says where a name cannot be found: function or operator,
@@ -40,8 +47,11 @@ class Index:
     collations: Sequence[int]
 
 
-def _read_index(session: Session, text: str) -> Index:
-    oid = find_relation(session, text, kinds=INDEX_KINDS)
+def _read_index(session: Session, text: str, table: str | None) -> Index:
+    if table is None:
+        oid = find_relation(session, text, kinds=INDEX_KINDS)
+    else:
+        oid = _index_of_table(session, text, table)
     # The column came with 15; through to_jsonb one statement reads every version.
     row = session.row(
         """
@@ -96,13 +106,43 @@ def _read_index(session: Session, text: str) -> Index:
     )
 
 
-def index_source(catalog: Catalog, text: str, *, own_path: bool) -> tuple[Index, Source]:
+def _index_of_table(session: Session, text: str, table: str) -> int:
+    """Return the oid of an index of ``table``; raises UnknownObject."""
+    rows = session.rows(
+        "SELECT c.oid::int8, c.relname, n.nspname FROM pg_catalog.pg_index i"
+        " JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE i.indrelid = $1::oid ORDER BY i.indisunique DESC, c.relname",
+        [find_relation(session, table)],
+    )
+    wanted: list[tuple[str | None, str]] = [(None, text)]
+    try:
+        wanted.insert(0, parse_name(text))
+    except UsageError:
+        # No name by SQL's rules, but perhaps the bare name itself.
+        pass
+    for schema, name in wanted:
+        for oid, known, where in rows:
+            if known == name and schema in (None, where):
+                return int(oid)
+    names = ", ".join(known for _, known, _ in rows[:5])
+    raise UnknownObject(
+        f"table {table} has no index {text}",
+        hint=f"It has: {names}." if names else "It has no index; name the key's columns.",
+        kind="index",
+        name=text,
+    )
+
+
+def index_source(
+    catalog: Catalog, text: str, table: str | None, *, own_path: bool
+) -> tuple[Index, Source]:
     """Read an index's key under the pinned search path, or where that does not do, the role's.
 
     Raises UnknownObject, UnsupportedRelation, KeyDefinitionError.
     """
     session = catalog.session
-    index = _read_index(session, text)
+    index = _read_index(session, text, table)
     check_rights(session, [index.table_oid])
     try:
         return index, _under_path(catalog, index, session.own_search_path if own_path else "")

@@ -31,7 +31,7 @@ def resolve(session: Session, key: MatchKey, *, own_path: bool = False) -> Resol
     """
     catalog = Catalog(session)
     if key.index is not None:
-        index, source = index_source(catalog, key.index, own_path=own_path)
+        index, source = index_source(catalog, key.index, key.table, own_path=own_path)
         return _built(
             catalog, source, key.label or index.name, index.nulls_distinct, index_oid=index.oid
         )

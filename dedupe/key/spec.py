@@ -38,7 +38,7 @@ class MatchKey:
 
     #: name of an index (``name`` or ``schema.name`` by SQL's rules), or None
     index: str | None = None
-    #: name of the table where the key is made of columns, or None
+    #: name of the table; of an index, the one that it must belong to, or None for any
     table: str | None = None
     #: the columns and expressions; empty for an index
     parts: tuple[KeyPart, ...] = ()
@@ -51,9 +51,9 @@ class MatchKey:
 
     def __post_init__(self) -> None:
         """Refuse what can be no key in any database."""
-        if (self.index is None) == (self.table is None):
+        if (self.index is not None and self.parts) or (self.index is None and self.table is None):
             raise KeyDefinitionError("a key is either an index or columns of a table")
-        if self.table is not None and not self.parts:
+        if self.index is None and not self.parts:
             raise KeyDefinitionError(
                 f"the key over {self.table} has no columns", hint="Name at least one.", key=None
             )
@@ -71,14 +71,16 @@ class MatchKey:
         return self.index or ", ".join(part.text for part in self.parts)
 
     @classmethod
-    def from_index(cls, name: str) -> MatchKey:
+    def from_index(cls, name: str, table: str | None = None) -> MatchKey:
         """Make the key of an index (``name`` or ``schema.name``), unique or not.
+
+        With ``table``, the index is looked up among that table's.
 
         Columns, expressions, predicate, collations, operator classes and NULLS NOT
         DISTINCT come from the catalogs. The index itself is never searched through.
         An index of a partitioned table means all its leaves, one of a leaf that leaf.
         """
-        return cls(index=name)
+        return cls(index=name, table=table)
 
     @classmethod
     def from_columns(

@@ -75,6 +75,25 @@ def test_expressions_predicate_and_included_columns(server: Connection, session:
     assert groups(session, key, "public.accounts") == [[0, 1], [3, 6]]
 
 
+def test_an_index_of_a_named_table(server: Connection, session: Session) -> None:
+    """Scenario: two schemas with an index of one name; the table says which is meant.
+    Outcome: found outside the search path; an index of another table is refused by name.
+    """
+    run(
+        server,
+        "CREATE SCHEMA s; CREATE TABLE s.t (a int); CREATE UNIQUE INDEX t_a ON s.t (a);"
+        " CREATE TABLE t (a int, b int); CREATE UNIQUE INDEX t_a ON t (b)",
+    )
+    assert resolve(session, MatchKey.from_index("t_a")).table_oid == oid(session, "public.t")
+    for name in ("t_a", "s.t_a"):
+        key = resolve(session, MatchKey.from_index(name, "s.t"))
+        assert (key.table_oid, key.name) == (oid(session, "s.t"), "t_a")
+    with pytest.raises(UnknownObject) as refused:
+        resolve(session, MatchKey.from_index("public.t_a", "s.t"))
+    assert refused.value.message == "table s.t has no index public.t_a"
+    assert refused.value.hint == "It has: t_a."
+
+
 def test_nulls_not_distinct(server: Connection, session: Session) -> None:
     """NULLs equal one another and nothing else, and keep to their column."""
     if session.version < 150000:

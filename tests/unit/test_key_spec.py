@@ -40,9 +40,10 @@ def texts(key: MatchKey) -> list[tuple[str, bool | None]]:
     return [(part.text, part.column) for part in key.parts]
 
 
-def test_a_key_names_an_index_or_a_table_never_both() -> None:
+def test_a_key_is_an_index_or_columns_never_both() -> None:
     """Scenario: wrong combinations. Outcome: refused at once, without a server."""
-    for facts in ({}, {"index": "i", "table": "t"}, {"table": "t"}):
+    parts = (KeyPart(text="a"),)
+    for facts in ({}, {"index": "i", "parts": parts}, {"table": "t"}, {"parts": parts}):
         with pytest.raises(KeyDefinitionError):
             MatchKey(**facts)  # type: ignore[arg-type]
 
