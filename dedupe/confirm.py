@@ -99,12 +99,15 @@ class Confirmer:
         self._rows_in_groups = 0
         self._false = 0
 
-    def run(self, slices: Iterable[tuple[Words, Words]], stopped: Callable[[], bool]) -> Confirmed:
-        """Confirm all slices; ends early when ``stopped`` says so (the caller discards all)."""
+    def run(self, slices: Iterable[tuple[Words, Words]], between: Callable[[], bool]) -> Confirmed:
+        """Confirm all slices; ``between`` is asked before every batch.
+
+        When it says True, the work ends early, and what was written has to be discarded.
+        """
         size = _FIRST_BATCH
         for digests, addresses in slices:
             place = 0
-            while place < len(digests) and not stopped():
+            while place < len(digests) and not between():
                 started = time.monotonic()
                 end = min(place + size, len(digests))
                 received = self._batch(digests[place:end].tolist(), addresses[place:end].tolist())

@@ -299,7 +299,6 @@ class Passes:
             confirmed, lost = self._confirm(spill, snapshot)
             self._check_heaps()
         tally.phase = RunStatus.FINISHED
-        tally.groups = sum(found.groups for found in confirmed)
         with state.commit():
             state.move(RunStatus.FINISHED)
             state.save_unreadable(lost)
@@ -343,6 +342,7 @@ class Passes:
 
         Raises ScanStopped when a stop was asked for; the groups are then discarded.
         """
+        tally = self._tally
         lost: list[UnreadableRow] = []
         confirmed: list[Confirmed] = []
         leaves = [(leaf.number, leaf.schema, leaf.name, leaf.pk) for leaf in self._table.leaves]
@@ -364,8 +364,15 @@ class Passes:
                         writer=writer,
                         lost=lost.append,
                     )
-                    slices = self._slices(spill, place, confirmer, confirmed)
-                    confirmed.append(confirmer.run(slices, self._stopped))
+                    before = tally.groups
+
+                    def between(confirmer: Confirmer = confirmer, before: int = before) -> bool:
+                        tally.groups = before + confirmer.groups
+                        self._tick()
+                        return self._stopped()
+
+                    confirmed.append(confirmer.run(self._slices(spill, place), between))
+                    tally.groups = before + confirmer.groups
                 if self._stopped():
                     raise ScanStopped(f"stopped while confirming in {self._path}", path=self._path)
         except QueryFailed as error:
@@ -376,16 +383,11 @@ class Passes:
             self._confirming = None
         return confirmed, lost
 
-    def _slices(
-        self, spill: Spill, place: int, confirmer: Confirmer, before: Sequence[Confirmed]
-    ) -> Iterator[tuple[Words, Words]]:
+    def _slices(self, spill: Spill, place: int) -> Iterator[tuple[Words, Words]]:
         """Yield the slices of one key's candidates and tell how far the walk is."""
-        done = sum(found.groups for found in before)
-        for share, digests, addresses in candidates(
-            spill, place, self._options.budget.walk_records
-        ):
+        limit = self._options.budget.walk_records
+        for share, digests, addresses in candidates(spill, place, limit):
             self._tally.walked = (place + share) / len(self._keys)
-            self._tally.groups = done + confirmer.groups
             self._tick()
             yield digests, addresses
 
