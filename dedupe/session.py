@@ -9,6 +9,7 @@ https://www.postgresql.org/docs/current/runtime-config-query.html
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self, cast
@@ -16,6 +17,7 @@ from typing import Any, Self, cast
 import psycopg
 from psycopg import sql
 from psycopg.adapt import Buffer, Loader
+from psycopg.types.string import StrDumperUnknown
 
 from .driver_errors import translated
 from .errors import QueryFailed, SnapshotLost, UnsupportedServer
@@ -63,6 +65,22 @@ class _LenientText(Loader):
         return bytes(data).decode("utf-8", "surrogateescape")
 
 
+class _LenientJson(Loader):
+    """Load JSON whose names may not be UTF-8."""
+
+    def load(self, data: Buffer) -> Any:
+        return json.loads(bytes(data).decode("utf-8", "surrogateescape"))
+
+
+class _LenientStr(StrDumperUnknown):
+    """Send text as it was loaded."""
+
+    def dump(self, obj: str) -> Buffer | None:
+        if "\0" in obj:
+            raise psycopg.DataError("PostgreSQL's texts cannot hold a NUL byte")
+        return obj.encode("utf-8", "surrogateescape")
+
+
 class Session:
     """One backend of the server, pinned; use as a context manager.
 
@@ -75,10 +93,14 @@ class Session:
         connection.cursor_factory = psycopg.RawCursor
         for text_type in ("text", "name", "varchar", "bpchar", _UNKNOWN):
             connection.adapters.register_loader(text_type, _LenientText)
+        connection.adapters.register_loader("json", _LenientJson)
+        connection.adapters.register_dumper(str, _LenientStr)
         self.connection = connection
         self._pinning: dict[tuple[tuple[str, str], ...], sql.Composed] = {}
         with translated():
-            connection.execute("SET client_encoding = 'UTF8'")
+            # To a client that speaks UTF-8 such a database refuses to send what is not.
+            ascii_only = connection.info.parameter_status("server_encoding") == "SQL_ASCII"
+            connection.execute(f"SET client_encoding = '{'SQL_ASCII' if ascii_only else 'UTF8'}'")
             (row,) = connection.execute(
                 "SELECT pg_catalog.current_setting('server_version_num')::int,"
                 " pg_catalog.current_setting('search_path'),"

@@ -191,13 +191,13 @@ class State:
             row = self._connection.execute(
                 "SELECT value FROM fact WHERE name = ?", (name,)
             ).fetchone()
-        return default if row is None else json.loads(row[0])
+            return default if row is None else json.loads(row[0])
 
     def facts(self) -> dict[str, Any]:
         """Return all saved values."""
         with _reported(self.path):
             rows = self._connection.execute("SELECT name, value FROM fact").fetchall()
-        return {name: json.loads(value) for name, value in rows}
+            return {name: json.loads(value) for name, value in rows}
 
     def save_facts(self, **facts: Any) -> None:
         """Save values; only inside ``commit``."""
@@ -305,11 +305,11 @@ def _reported(path: Path) -> Iterator[None]:
             " it goes on from its last checkpoint.",
             path=path,
         ) from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, json.JSONDecodeError) as error:
         raise _damaged(path, error) from error
 
 
-def _damaged(path: Path, error: sqlite3.Error) -> RunDirectoryDamaged:
+def _damaged(path: Path, error: Exception) -> RunDirectoryDamaged:
     return RunDirectoryDamaged(
         f"{path} is damaged: {error}",
         hint="Begin again with --fresh or another run directory.",

@@ -141,7 +141,7 @@ def _refine(
 ) -> Iterator[tuple[Words, Words]]:
     """Split what is too wide by the next bits of (digest, address), 128 bits in all.
 
-    ``prefix`` is the value of the first ``level * 12`` bits that all wanted
+    ``prefix`` is the value of the bits before the level's own, which all wanted
     records share; at level 1 the bucket itself is that prefix. Each level reads
     the bucket once to count and once for each group of sub-ranges.
     """
@@ -160,15 +160,17 @@ def _refine(
             size += int(counts[high])
             high += 1
         if size > limit and _position(level + 1) < 128:
-            yield from _refine(spill, parts, limit, level + 1, prefix << _STEP_BITS | low)
+            width = _position(level + 1) - _position(level)
+            yield from _refine(spill, parts, limit, level + 1, prefix << width | low)
         elif size:
             yield _gather(spill, parts, piece, level, prefix, low, high)
         low = high
 
 
 def _position(level: int) -> int:
-    """Return the first bit, of 128, that ``level`` looks at."""
-    return level * _STEP_BITS
+    """Return the first bit, of 128, that ``level`` looks at; none looks at both words."""
+    of_digest = 64 // _STEP_BITS
+    return level * _STEP_BITS if level <= of_digest else 64 + (level - of_digest - 1) * _STEP_BITS
 
 
 def _steps(
@@ -184,19 +186,15 @@ def _steps(
             (digests == np.uint64(prefix >> below))
             & (addresses >> np.uint64(64 - below) == np.uint64(prefix & ((1 << below) - 1)))
         )
-    steps = _bits(digests[mine], addresses[mine], start, min(start + _STEP_BITS, 128))
+    steps = _bits(digests[mine], addresses[mine], start, min(_position(level + 1), 128))
     return steps.astype(np.int64), mine
 
 
 def _bits(digests: Words, addresses: Words, start: int, end: int) -> Words:
-    """Return the bits ``start`` to ``end`` (at most 64 of them) of (digest, address)."""
+    """Return the bits ``start`` to ``end`` of (digest, address); all of them of one word."""
     if end <= 64:
         return (digests << np.uint64(start)) >> np.uint64(64 - (end - start))
-    if start >= 64:
-        return (addresses << np.uint64(start - 64)) >> np.uint64(64 - (end - start))
-    high = _bits(digests, addresses, start, 64)
-    low = addresses >> np.uint64(128 - end)
-    return (high << np.uint64(end - 64)) | low
+    return (addresses << np.uint64(start - 64)) >> np.uint64(64 - (end - start))
 
 
 def _gather(
@@ -219,7 +217,7 @@ def _gather(
         found_digests.append(digests[mine])
         found_addresses.append(addresses[mine])
     digests, addresses = np.concatenate(found_digests), np.concatenate(found_addresses)
-    if _position(level) + _STEP_BITS > 64:
+    if _position(level) >= 64:
         order = np.lexsort((addresses, digests))
         digests, addresses = digests[order], addresses[order]
         fresh = np.ones(len(digests), np.bool_)
