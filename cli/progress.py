@@ -73,20 +73,18 @@ class Reporter:
             # No thread of tqdm's own: the events come often enough.
             tqdm.monitor_interval = 0
             self._bar = tqdm(
-                total=event.blocks_total,
+                total=1.0,
                 file=sys.stderr,
-                unit="blk",
-                unit_scale=True,
                 dynamic_ncols=True,
                 mininterval=0.0,
                 miniters=0,
-                bar_format="{desc} {percentage:3.0f}%|{bar}| {postfix}",
             )
-        self._bar.total = event.blocks_total
-        self._bar.n = event.blocks_done
+        self._bar.n = event.fraction
         self._bar.set_description_str(f"{self._label}: {event.waiting or event.phase}", False)
         left = f", {_duration(event.eta_seconds)} left" if event.eta_seconds else ""
-        self._bar.postfix = f"{event.rows:,} rows, {event.groups:,} groups{left}"
+        # A postfix of tqdm's would begin with a comma.
+        counts = f"{event.rows:,} rows, {event.groups:,} groups{left}"
+        self._bar.bar_format = f"{{desc}} {{percentage:3.0f}}%|{{bar}}| {counts}"
         self._bar.refresh()
 
     def _show_line(self, event: Progress) -> None:
