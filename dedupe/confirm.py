@@ -229,7 +229,8 @@ class Confirmer:
         ):
             answer = self._session.rows(
                 self._statement(tuple(by_leaf)),
-                [list(tids) for tids in by_leaf.values()],
+                # One text a leaf: the driver would look at every element of a list.
+                ['{"' + '","'.join(tids) + '"}' for tids in by_leaf.values()],
             )
         digests = np.frombuffer(b"".join(row[3] for row in answer), ">u8").astype(np.uint64)
         if not self._key.scattered:

@@ -281,6 +281,8 @@ def _checked_by_amcheck(session: Session, leaf: Leaf, key: _PrimaryKey) -> bool:
     except UnreadableData as error:
         raise _refused(leaf, key.index, f"amcheck finds it damaged: {error.message}") from error
     except QueryFailed as error:
+        if error.sqlstate == "57014":
+            raise
         raise _refused(leaf, key.index, f"amcheck cannot check it: {error.message}") from error
     return True
 

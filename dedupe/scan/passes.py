@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ..confirm import Confirmed, Confirmer
 from ..connect import Database
-from ..errors import QueryFailed, ScanStopped, ServerUnavailable
+from ..errors import LockNotAvailable, QueryFailed, ScanStopped, ServerUnavailable
 from ..groups import GroupsWriter
 from ..key import ResolvedKey
 from ..progress import RunStatus
@@ -33,7 +33,7 @@ from .identity import Identity, check_heaps, check_server, identify, read_server
 from .keyorder import KeyOrder, leaf_segments
 from .options import Options
 from .owner import end_leftovers
-from .pace import STOP_FILE, peak_memory, rest
+from .pace import STOP_FILE, pause_reason, peak_memory, rest
 from .position import Order, PhysicalOrder, block_segments
 from .run import KeyResult, Run
 from .spill import RECORD_BYTES, Spill, Words
@@ -85,7 +85,8 @@ class Passes:
             sweep_seconds=state.fact("sweep_seconds"),
         )
         self._stopping = threading.Event()
-        self._confirming: Session | None = None
+        #: the session whose long statements a stop cancels
+        self._cancellable: Session | None = None
         self._teller = Teller(Run(path, self._stop), self._tally, on_progress)
         self._looked = 0.0
 
@@ -101,7 +102,10 @@ class Passes:
                 self._begin_or_go_on(session)
             self._check_space()
             spill_path = self._path / SPILL_FILE
-            with closing(Spill(spill_path, self._state.fact("spill_length"))) as spill:
+            # What a sweep appended is not synced, nor wanted again.
+            main = self._tally.phase is RunStatus.SCANNING
+            length = self._state.fact("spill_length" if main else "main_length")
+            with closing(Spill(spill_path, length)) as spill:
                 try:
                     if self._main_pass(spill):
                         finished = self._until_confirmed(spill)
@@ -114,7 +118,7 @@ class Passes:
     def _stop(self) -> None:
         """Ask for a stop; callable from any thread."""
         self._stopping.set()
-        session = self._confirming
+        session = self._cancellable
         if session is not None:
             session.cancel()
 
@@ -134,6 +138,14 @@ class Passes:
     def _tick(self, waiting: str | None = None) -> None:
         self._note_messages()
         self._teller.tick(waiting)
+
+    def _held(self) -> bool:
+        """Show where the scan is, wait while it is paused, and tell whether to stop."""
+        self._tick()
+        while (reason := pause_reason(self._path)) and not self._stopped():
+            self._tick(reason)
+            time.sleep(0.1)
+        return self._stopped()
 
     def _note_messages(self) -> None:
         for message in self._teller.messages():
@@ -245,7 +257,13 @@ class Passes:
                 state.save_unreadable(batch.unreadable)
                 state.save_facts(**self._progress(spill.length))
 
-        if not read_segments(self._work(self._order()), state.segments(), flush, self._tick):
+        try:
+            order = self._order()
+        except QueryFailed as error:
+            if self._stopped() and error.sqlstate == "57014":
+                return False
+            raise
+        if not read_segments(self._work(order), state.segments(), flush, self._tick):
             return False
         with state.commit():
             state.move(RunStatus.SWEEPING)
@@ -259,7 +277,11 @@ class Passes:
         if self._state.fact("order") != "key":
             return PhysicalOrder(reader)
         with self._database.open(self._name) as session:
-            order = KeyOrder.prove(session, self._table, reader, self._state.fact("proved"))
+            self._cancellable = session
+            try:
+                order = KeyOrder.prove(session, self._table, reader, self._state.fact("proved"))
+            finally:
+                self._cancellable = None
         with self._state.commit():
             self._state.save_facts(proved=dict(order.proved))
         return order
@@ -271,7 +293,7 @@ class Passes:
                 return self._under_snapshot(spill)
             except ScanStopped:
                 return False
-            except ServerUnavailable as error:
+            except (ServerUnavailable, LockNotAvailable) as error:
                 if delay is None:
                     raise
                 self._teller.tell(f"{error.message}; sweeping again in {delay:g} s")
@@ -352,7 +374,7 @@ class Passes:
                 GroupsWriter(self._path, leaves) as writer,
             ):
                 self._greet(session)
-                self._confirming = session
+                self._cancellable = session
                 for place, key in enumerate(self._keys):
                     confirmer = Confirmer(
                         session,
@@ -368,8 +390,7 @@ class Passes:
 
                     def between(confirmer: Confirmer = confirmer, before: int = before) -> bool:
                         tally.groups = before + confirmer.groups
-                        self._tick()
-                        return self._stopped()
+                        return self._held()
 
                     confirmed.append(confirmer.run(self._slices(spill, place), between))
                     tally.groups = before + confirmer.groups
@@ -380,7 +401,7 @@ class Passes:
                 raise ScanStopped(error.message, path=self._path) from error
             raise
         finally:
-            self._confirming = None
+            self._cancellable = None
         return confirmed, lost
 
     def _slices(self, spill: Spill, place: int) -> Iterator[tuple[Words, Words]]:
@@ -388,7 +409,8 @@ class Passes:
         limit = self._options.budget.walk_records
         for share, digests, addresses in candidates(spill, place, limit):
             self._tally.walked = (place + share) / len(self._keys)
-            self._tick()
+            if self._held():
+                return
             yield digests, addresses
 
     def _check_heaps(self) -> None:

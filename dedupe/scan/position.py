@@ -61,6 +61,9 @@ class PhysicalOrder:
         low = json.loads(position)
         high = None if segment.high is None else json.loads(segment.high)
         known_end = json.loads(segment.low) + segment.blocks
+        if high is None and low + size.blocks >= known_end:
+            # What came since the table was cut may be more than one chunk can hold.
+            known_end = max(known_end, _blocks_now(session, leaf))
         end: int | None = low + size.blocks
         if low + size.blocks >= known_end:
             end = high
@@ -76,6 +79,16 @@ class PhysicalOrder:
         size.learn(max(1, blocks), time.monotonic() - started)
         done = end is None or end == high
         return Step(chunk=chunk, next=None if done else json.dumps(end), blocks=max(0, blocks))
+
+
+def _blocks_now(session: Session, leaf: Leaf) -> int:
+    """Ask how many blocks the heap has by now."""
+    (blocks,) = session.row(
+        "SELECT coalesce(pg_catalog.pg_relation_size($1::oid::regclass, 'main'), 0)"
+        " / pg_catalog.current_setting('block_size')::int8",
+        [leaf.oid],
+    )
+    return int(blocks)
 
 
 def block_segments(leaves: Sequence[Leaf], jobs: int) -> list[Segment]:
