@@ -1,0 +1,82 @@
+"""pgmend itself: its command, beside somebody who writes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dedupe import Run
+
+from .bystander import bystander
+from .contest import Outcome
+from .failure import BenchmarkFailed
+from .measure import measured, open_target
+from .table import Table
+from .truth import Found, found_in
+
+NAME = "pgmend"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """``pgmend scan`` with its settings."""
+
+    jobs: int
+    #: as on the command line
+    memory: str
+    name: str = NAME
+
+    def run(self, table: Table, scratch: Path) -> Outcome:
+        """Scan once and remove the run directory. Raises BenchmarkFailed."""
+        place = scratch / "run"
+        key = ["--index", table.index] if table.index else ["--key", table.key]
+        try:
+            with bystander(table.dsn):
+                done = measured(
+                    [
+                        sys.executable, "-m", "cli", "scan", table.name, *key,
+                        "--dbname", open_target(table.dsn), "--no-password",
+                        "--jobs", str(self.jobs), "--memory", self.memory,
+                        "--run", str(place), "--json", "--quiet",
+                    ],
+                    dsn=table.dsn,
+                    scratch=scratch,
+                    codes=(0, 1),
+                )  # fmt: skip
+            told = json.loads(done.output)
+            found = _found(told, place, table)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+        return Outcome(
+            contestant=self.name,
+            rows=table.rows,
+            seconds=told["seconds"],
+            sweep_seconds=told["sweep_seconds"],
+            process_seconds=done.seconds,
+            rss_bytes=max(done.rss_bytes, told["peak_rss_bytes"]),
+            temp_bytes=done.temp_bytes,
+            temp_files=done.temp_files,
+            found=found,
+        )
+
+
+def _found(told: dict[str, Any], place: Path, table: Table) -> Found:
+    """Read the groups that the run wrote; of an enormous one its count is enough."""
+    (key,) = told["keys"]
+    if key["rows"] != table.rows:
+        raise BenchmarkFailed(f"pgmend read {key['rows']:,} rows of {table.rows:,}")
+    if table.truth.fingerprint is None:
+        return Found(
+            groups=key["groups"], rows_in_groups=key["rows_in_groups"], fingerprint=None
+        )
+    found = found_in(
+        [int(member.pk["id"] or 0) for member in group.members if member.pk]
+        for group in Run.open(place).groups()
+    )
+    if (found.groups, found.rows_in_groups) != (key["groups"], key["rows_in_groups"]):
+        raise BenchmarkFailed("pgmend counted other groups than it wrote")
+    return found
