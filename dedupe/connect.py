@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection as AlchemyConnection
 from sqlalchemy.engine import Engine
 
 from .driver_errors import translated
-from .errors import ConnectionSettingsError, TransactionPooler
+from .errors import ConnectionSettingsError, ServerUnavailable, TransactionPooler
 from .session import Session
 
 
@@ -83,17 +83,24 @@ class Database:
         a second client that holds a transaction gets it, or pushes the first one
         to another. In session pooling a client keeps its backend.
         """
+        refusal = TransactionPooler(
+            "the connection goes through a pooler that hands out another server session for"
+            " every transaction; settings and snapshots do not hold there",
+            hint="Connect to the PostgreSQL server itself (its own port), or to a pool with"
+            " pool_mode = session.",
+        )
         for _ in range(5):
-            with self.open("pgmend") as second, second.transaction():
-                (held,) = second.row("SELECT pg_catalog.pg_backend_pid()")
-                (now,) = first.row("SELECT pg_catalog.pg_backend_pid()")
-                if held == first.pid or now != first.pid:
-                    raise TransactionPooler(
-                        "the connection goes through a pooler that hands out another server"
-                        " session for every transaction; settings and snapshots do not hold there",
-                        hint="Connect to the PostgreSQL server itself (its own port), or to a"
-                        " pool with pool_mode = session.",
-                    )
+            try:
+                with self.open("pgmend") as second, second.transaction():
+                    (held,) = second.row("SELECT pg_catalog.pg_backend_pid()")
+                    (now,) = first.row("SELECT pg_catalog.pg_backend_pid()")
+            except ServerUnavailable as error:
+                if error.sqlstate == "08P01":
+                    # Statement pooling knows no transactions at all.
+                    raise refusal from error
+                raise
+            if held == first.pid or now != first.pid:
+                raise refusal
 
 
 #: Whatever ``connect`` takes.
@@ -136,11 +143,13 @@ def _opener_of_text(text: str) -> Callable[[], psycopg.Connection[Any]]:
     try:
         given = psycopg.conninfo.conninfo_to_dict(plain)
     except psycopg.ProgrammingError as error:
+        # The driver's words may quote the text, and the text may hold a password.
+        reason = str(error).strip().partition(":")[0].partition('"')[0].strip()
         raise ConnectionSettingsError(
-            f"the connection settings cannot be read: {error}".rstrip(),
+            f"the connection settings cannot be read: {reason}",
             hint="Write postgresql://user@host:port/database or"
             " 'host=… port=… dbname=… user=…'.",
-        ) from error
+        ) from None
     given.setdefault("connect_timeout", "10")
 
     def open_one() -> psycopg.Connection[Any]:
@@ -163,7 +172,8 @@ def _opener_of_engine(engine: Engine) -> Callable[[], psycopg.Connection[Any]]:
 
     def open_one() -> psycopg.Connection[Any]:
         try:
-            pooled = engine.raw_connection()
+            # A pool of its own: the engine's may be small and in use.
+            pooled = engine.pool.recreate().connect()
         except Exception as error:
             # SQLAlchemy wraps the driver's error; translated() knows the driver's.
             original = getattr(error, "orig", None)

@@ -68,4 +68,10 @@ def _translation(error: psycopg.Error) -> DedupeError:
             " again: it goes on where it stopped.",
             **facts,
         )
-    return QueryFailed(f"the server refused a statement: {words} (SQLSTATE {state})", **facts)
+    return QueryFailed(
+        f"the server refused a statement: {words} (SQLSTATE {state})",
+        hint="Run the same command again: it goes on where it stopped."
+        if state == "57014"
+        else None,
+        **facts,
+    )

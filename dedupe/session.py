@@ -116,9 +116,11 @@ class Session:
         self.standby: bool = row[4]
         if self.version // 10000 < OLDEST_SERVER:
             connection.close()
-            major = self.version // 10000 if self.version >= 100000 else self.version / 10000
+            major = str(self.version // 10000)
+            if self.version < 100000:
+                major += f".{self.version // 100 % 100}"
             raise UnsupportedServer(
-                f"the server runs PostgreSQL {major:g}; pgmend needs {OLDEST_SERVER} or later",
+                f"the server runs PostgreSQL {major}; pgmend needs {OLDEST_SERVER} or later",
                 hint="Restore a copy of the database, upgrade the copy to a supported major"
                 " (pg_upgrade, or dump and restore without its unique indexes), and scan there.",
                 version=self.version,

@@ -8,6 +8,7 @@ Source: https://www.postgresql.org/docs/current/catalog-pg-class.html
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -191,7 +192,7 @@ def find_relation(session: Session, text: str, *, kinds: str = TABLE_KINDS) -> i
         " AND c.relkind::text = ANY ($2::text[])"
         " ORDER BY 1 LIMIT 3",
         [candidates[0][1], list(kinds)],
-    )
+    ) or _similar(session, candidates[0][1], kinds)
     raise UnknownObject(
         f"there is no {kind} {text} in this database",
         hint="Did you mean " + " or ".join(row[0] for row in elsewhere) + "?"
@@ -200,6 +201,22 @@ def find_relation(session: Session, text: str, *, kinds: str = TABLE_KINDS) -> i
         kind=kind,
         name=text,
     )
+
+
+def _similar(session: Session, name: str, kinds: str) -> list[tuple[str]]:
+    """List users' relations whose names look like a slip of ``name``."""
+    found: dict[str, str] = dict(
+        session.rows(
+            "SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),"
+            " pg_catalog.lower(c.relname) FROM pg_catalog.pg_class c"
+            " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE c.relkind::text = ANY ($1::text[]) AND n.nspname::text !~ '^pg_'"
+            " AND n.nspname <> 'information_schema' ORDER BY 1 LIMIT 20000",
+            [list(kinds)],
+        )
+    )
+    close = difflib.get_close_matches(name.lower(), set(found.values()), 3, 0.7)
+    return [(label,) for label, lower in found.items() if lower in close][:3]
 
 
 def load_table(session: Session, oid: int) -> Table:
@@ -235,7 +252,7 @@ def load_table(session: Session, oid: int) -> Table:
             SELECT sum(CASE WHEN a.attlen > 0 THEN a.attlen ELSE 1 END) AS width
             FROM pg_catalog.pg_attribute a
             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-              AND a.attnotnull AND NOT a.atthasmissing) a ON true
+              AND a.attnotnull AND NOT a.atthasmissing AND a.attgenerated <> 'v') a ON true
         LEFT JOIN LATERAL (
             SELECT i.indexrelid, array_agg(k.attname::text ORDER BY p.n) AS columns
             FROM pg_catalog.pg_index i,

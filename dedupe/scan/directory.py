@@ -48,7 +48,9 @@ def make(directory: Path) -> None:
             hint="Name another run directory with --run.",
             path=directory,
         ) from error
-    if STATE_FILE not in names and not names <= {*_STATE, *_SIGNS}:
+    # A lock and no state: whoever owned it was killed while emptying it.
+    ours = {*_STATE, *_SIGNS, *(_WORK if LOCK_FILE in names else ())}
+    if STATE_FILE not in names and not names <= ours:
         raise _not_a_run(directory)
 
 

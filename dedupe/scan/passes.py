@@ -33,12 +33,13 @@ from .identity import Identity, check_heaps, check_server, identify, read_server
 from .keyorder import KeyOrder, leaf_segments
 from .options import Options
 from .owner import end_leftovers
-from .pace import STOP_FILE, pause_reason, peak_memory, rest
+from .pace import STOP_FILE, pause_reason, rest
 from .position import Order, PhysicalOrder, block_segments
-from .run import KeyResult, Run
+from .run import Run
 from .spill import RECORD_BYTES, Spill, Words
-from .sweep import Horizon, Snapshot, held_snapshot, read_horizon
-from .telling import OnProgress, Tally, Teller, zeros
+from .sweep import Horizon, Snapshot, held_snapshot, lasting_horizon, read_horizon
+from .tally import Tally
+from .telling import OnProgress, Teller
 from .walk import candidates
 from .workers import RETRY_SECONDS, Batch, Work, read_segments
 
@@ -74,16 +75,7 @@ class Passes:
         self._keys = tuple(keys)
         self._options = options
         self._name = f"pgmend {state.fact('id')}"
-        self._tally = Tally(
-            phase=RunStatus(state.fact("phase")),
-            blocks=table.blocks,
-            main_blocks=state.fact("main_blocks"),
-            main_rows=state.fact("main_rows"),
-            sweep_rows=zeros(keys),
-            spilled=state.fact("spill_length"),
-            seconds_before=state.fact("seconds"),
-            sweep_seconds=state.fact("sweep_seconds"),
-        )
+        self._tally = Tally.of(state, table, keys)
         self._stopping = threading.Event()
         #: the session whose long statements a stop cancels
         self._cancellable: Session | None = None
@@ -155,8 +147,10 @@ class Passes:
     def _begin_or_go_on(self, session: Session) -> None:
         """Take the horizon and cut the table, unless an earlier call has and it still holds."""
         saved = self._state.fact("horizon")
-        now = read_horizon(session)
-        if saved is not None and not Horizon(**saved).too_old(now):
+        if saved is not None and not Horizon(**saved).too_old(read_horizon(session)):
+            return
+        now = lasting_horizon(session, self._stopped)
+        if now is None:
             return
         if saved is not None:
             self._teller.tell(
@@ -164,9 +158,7 @@ class Passes:
                 " began, so new rows can no longer be told from old ones"
             )
         tally = self._tally
-        tally.phase = RunStatus.SCANNING
-        tally.main_blocks, tally.spilled, tally.main_rows = 0, 0, zeros(self._keys)
-        tally.sweep_rows = zeros(self._keys)
+        tally.begin_main_pass()
         by_key = self._state.fact("order") == "key"
         leaves = self._table.leaves
         with self._state.commit():
@@ -175,47 +167,13 @@ class Passes:
                 leaf_segments(leaves) if by_key else block_segments(leaves, self._options.jobs)
             )
             self._state.forget_unreadable()
-            self._state.save_facts(horizon=asdict(now), main_length=0, **self._progress(0))
+            self._state.save_facts(horizon=asdict(now), main_length=0, **tally.facts())
 
     def _check_space(self) -> None:
         """Check the disk for the records that are still to come."""
         rows = sum(leaf.rows_estimate for leaf in self._table.leaves) * _ESTIMATE_MARGIN
         left = 1.0 - min(1.0, self._tally.main_blocks / max(1, self._tally.blocks))
         check_space(self._path, int(rows * left * RECORD_BYTES * len(self._keys)))
-
-    def _progress(self, spill_length: int) -> dict[str, object]:
-        """Return what every checkpoint saves beside positions."""
-        tally = self._tally
-        return {
-            "spill_length": spill_length,
-            "main_blocks": tally.main_blocks,
-            "main_rows": tally.main_rows,
-            "keys": [asdict(key) for key in self._results(())],
-            "fraction": tally.fraction,
-            "seconds": tally.seconds,
-            "sweep_seconds": tally.sweep_seconds,
-            "peak_rss_bytes": max(peak_memory(), self._state.fact("peak_rss_bytes")),
-        }
-
-    def _results(self, confirmed: Sequence[Confirmed]) -> list[KeyResult]:
-        """Say what is known of each key; ``confirmed`` is empty until all of them are."""
-        nothing = Confirmed(groups=0, rows_in_groups=0, false_candidates=0)
-        rows = self._tally.rows()
-        return [
-            KeyResult(
-                name=key.name,
-                schema=self._table.schema,
-                table=self._table.name,
-                rows=rows[place][0],
-                left_out=rows[place][1],
-                groups=found.groups,
-                rows_in_groups=found.rows_in_groups,
-                false_candidates=found.false_candidates,
-            )
-            for place, (key, found) in enumerate(
-                zip(self._keys, confirmed or [nothing] * len(self._keys), strict=True)
-            )
-        ]
 
     def _append(self, spill: Spill, batch: Batch, rows: list[list[int]]) -> None:
         """Append a batch's records to the spill and count them into ``rows``."""
@@ -255,7 +213,7 @@ class Passes:
             with state.commit():
                 state.save_positions(batch.positions)
                 state.save_unreadable(batch.unreadable)
-                state.save_facts(**self._progress(spill.length))
+                state.save_facts(**tally.facts())
 
         try:
             order = self._order()
@@ -305,30 +263,26 @@ class Passes:
 
     def _under_snapshot(self, spill: Spill) -> bool:
         state, tally = self._state, self._tally
-        tally.phase, tally.sweep_blocks, tally.walked = RunStatus.SWEEPING, 0, 0.0
-        tally.sweep_rows, tally.groups = zeros(self._keys), 0
+        tally.begin_sweep()
         spill.cut(state.fact("main_length"))
+        tally.spilled = spill.length
         with state.commit():
             state.move(RunStatus.SWEEPING)
-            state.save_facts(**self._progress(spill.length))
+            state.save_facts(**tally.facts())
         with held_snapshot(self._database, self._name, self._greet) as snapshot:
             if not self._sweep(spill, snapshot):
                 return False
             tally.phase = RunStatus.CONFIRMING
             with state.commit():
                 state.move(RunStatus.CONFIRMING)
-                state.save_facts(**self._progress(spill.length))
+                state.save_facts(**tally.facts())
             confirmed, lost = self._confirm(spill, snapshot)
             self._check_heaps()
         tally.phase = RunStatus.FINISHED
         with state.commit():
             state.move(RunStatus.FINISHED)
             state.save_unreadable(lost)
-            state.save_facts(
-                **self._progress(spill.length)
-                | {"keys": [asdict(key) for key in self._results(confirmed)]},
-                as_of=snapshot.as_of.isoformat(),
-            )
+            state.save_facts(**tally.facts(confirmed), as_of=snapshot.as_of.isoformat())
         self._teller.tick(now=True)
         return True
 

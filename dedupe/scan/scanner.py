@@ -23,7 +23,8 @@ from .owner import owned
 from .pace import STOP_FILE
 from .passes import Passes
 from .run import Run
-from .telling import OnProgress, zeros
+from .tally import zeros
+from .telling import OnProgress
 
 
 def scan(

@@ -10,6 +10,7 @@ https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-SNAPSHOT-
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,6 +72,38 @@ def read_horizon(session: Session) -> Horizon:
     return Horizon(xmin=xmin, xmax=xmax, standby=session.standby)
 
 
+def lasting_horizon(session: Session, stopped: Callable[[], bool]) -> Horizon | None:
+    """Ask for the horizon and wait until a crash of the server can no longer take it back.
+
+    The end of a transaction is flushed a little later where nobody waits for it. A crash
+    in between gives its number out again, and what is written under it then would count
+    as written before the horizon. The wait is at most three times wal_writer_delay;
+    None where a stop was asked for meanwhile.
+    Source: https://www.postgresql.org/docs/current/wal-async-commit.html
+    """
+    horizon = read_horizon(session)
+    if session.standby:
+        # What it has replayed was on the primary's disk.
+        return horizon
+    written, delay = session.row(
+        "SELECT pg_catalog.pg_current_wal_insert_lsn()::text, setting::int8"
+        " FROM pg_catalog.pg_settings WHERE name = 'wal_writer_delay'"
+    )
+    end = time.monotonic() + 3 * delay / 1000
+    while time.monotonic() < end:
+        (flushed,) = session.row(
+            "SELECT pg_catalog.pg_current_wal_flush_lsn()"
+            " OPERATOR(pg_catalog.>=) $1::pg_catalog.pg_lsn",
+            [written],
+        )
+        if flushed:
+            break
+        if stopped():
+            return None
+        time.sleep(0.02)
+    return horizon
+
+
 @contextmanager
 def held_snapshot(
     database: Database, name: str, greet: Callable[[Session], None]
@@ -83,8 +116,10 @@ def held_snapshot(
     with database.open(name) as session:
         greet(session)
         with session.transaction(repeatable=True):
+            # The transaction began before its snapshot was taken: what was committed before
+            # that moment is in it.
             exported, moment = session.row(
-                "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.statement_timestamp()"
+                "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.transaction_timestamp()"
             )
             horizon = read_horizon(session)
             yield Snapshot(name=exported, as_of=moment, horizon=horizon)

@@ -4,79 +4,21 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Protocol
 
 from ..progress import Estimate, Progress, RunStatus
 from .run import Run
+from .tally import Tally
 
 #: seconds between two events
 _EVERY = 0.1
-#: how the work divides over the phases where nothing better is known: the sweep only
-#: filters, and candidates are few. Each share is multiplied by the part of the phase done.
-_SHARES = {RunStatus.SCANNING: 0.78, RunStatus.SWEEPING: 0.17, RunStatus.CONFIRMING: 0.05}
-
-
 class OnProgress(Protocol):
     """What takes the progress of a scan; called in the thread that called ``scan``."""
 
     def __call__(self, event: Progress, /) -> object:
         """Take one event."""
         ...
-
-
-@dataclass(slots=True)
-class Tally:
-    """What has been done; changed by the thread that called ``scan`` alone."""
-
-    phase: RunStatus
-    #: heap blocks of the table when this session began
-    blocks: int
-    #: blocks read in the main pass and in the sweep
-    main_blocks: int = 0
-    sweep_blocks: int = 0
-    #: of each key: rows that take part and rows left out, main pass and sweep
-    main_rows: list[list[int]] = field(default_factory=list)
-    sweep_rows: list[list[int]] = field(default_factory=list)
-    #: share of the walk that is done
-    walked: float = 0.0
-    groups: int = 0
-    spilled: int = 0
-    #: seconds of work before this session, and those of all sweeps
-    seconds_before: float = 0.0
-    sweep_seconds: float = 0.0
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of work, all sessions together."""
-        return self.seconds_before + time.monotonic() - self.started
-
-    @property
-    def fraction(self) -> float:
-        """Share of the whole work that is done."""
-        if self.phase is RunStatus.FINISHED:
-            return 1.0
-        size = max(1, self.blocks)
-        done = {
-            RunStatus.SCANNING: self.main_blocks / size,
-            RunStatus.SWEEPING: self.sweep_blocks / size,
-            RunStatus.CONFIRMING: self.walked,
-        }
-        whole = 0.0
-        for phase, share in _SHARES.items():
-            if phase is self.phase:
-                return whole + share * min(1.0, done[phase])
-            whole += share
-        return whole
-
-    def rows(self) -> list[tuple[int, int]]:
-        """Return, of each key, rows that take part and rows left out."""
-        return [
-            (main[0] + sweep[0], main[1] + sweep[1])
-            for main, sweep in zip(self.main_rows, self.sweep_rows, strict=True)
-        ]
 
 
 class Teller:
@@ -131,8 +73,3 @@ class Teller:
                 message=message,
             )
         )
-
-
-def zeros(keys: Sequence[object]) -> list[list[int]]:
-    """Return a pair of zeros for each key."""
-    return [[0, 0] for _ in keys]
