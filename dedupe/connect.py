@@ -126,6 +126,10 @@ def connect(target: Connectable) -> Database:
     if isinstance(target, Engine):
         return Database(_opener_of_engine(target))
     if isinstance(target, psycopg.Connection):
+        if target.closed:
+            raise ConnectionSettingsError(
+                "the given connection is closed", hint="Give an open one, or a URL."
+            )
         settings = psycopg.conninfo.make_conninfo(
             target.info.dsn, **({"password": target.info.password} if target.info.password else {})
         )

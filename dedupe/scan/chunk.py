@@ -29,6 +29,7 @@ from .checkpoint import UnreadableRow
 from .identity import rewritten
 from .pace import WIRE_BYTES
 from .spill import Words, mix
+from .sweep import HISTORY
 
 #: bits of an address below the block number
 OFFSET_BITS = 16
@@ -67,6 +68,8 @@ class Chunk:
     keys: tuple[KeyRecords, ...]
     #: what could not be read
     unreadable: tuple[UnreadableRow, ...] = ()
+    #: place in the server's history that lies behind what was seen
+    history: int = 0
 
 
 _NOTHING = KeyRecords(
@@ -142,7 +145,7 @@ class ChunkReader:
         ]
         return (
             f"SELECT pg_catalog.pg_relation_filenode({leaf.oid}::pg_catalog.oid)::pg_catalog.int8,"
-            f" pg_catalog.count(*), {', '.join(answers)}\nFROM {source}"
+            f" {HISTORY}, pg_catalog.count(*), {', '.join(answers)}\nFROM {source}"
         )
 
     def _range(self, leaf: Leaf, *, bounded: bool) -> str:
@@ -173,7 +176,7 @@ class ChunkReader:
         try:
             return self._read(session, leaf, low, high, snapshot)
         except UnreadableData as error:
-            return self._narrow(session, leaf, low, high, snapshot, error)
+            return self._around(session, leaf, low, high, snapshot, error)
 
     def _read(
         self, session: Session, leaf: Leaf, low: int, high: int | None, snapshot: str | None
@@ -189,7 +192,7 @@ class ChunkReader:
 
     def decode(self, leaf: Leaf, row: tuple[Any, ...]) -> Chunk:
         """Turn the server's row into arrays; raises RunMismatch, QueryFailed."""
-        filenode, rows, *answers = row
+        filenode, history, rows, *answers = row
         if filenode != leaf.filenode:
             raise rewritten(leaf.label, leaf.filenode, filenode)
         keys = []
@@ -218,9 +221,9 @@ class ChunkReader:
                     left_out=rows - taking_part,
                 )
             )
-        return Chunk(rows=rows, keys=tuple(keys))
+        return Chunk(rows=rows, keys=tuple(keys), history=history)
 
-    def _narrow(
+    def _around(
         self,
         session: Session,
         leaf: Leaf,
@@ -229,20 +232,18 @@ class ChunkReader:
         snapshot: str | None,
         error: UnreadableData,
     ) -> Chunk:
-        """Halve a range that fails until single rows or blocks are left."""
-        chunks: list[Chunk] = []
-        for start, end in _halves(low, high):
-            if end is not None and end - start == 1:
-                chunks.append(lost_row(self.keys, leaf, start, error))
-                continue
-            try:
-                chunks.append(self._read(session, leaf, start, end, snapshot))
-            except UnreadableData as deeper:
-                if _is_one_block(start, end) and self._page_fails(session, leaf, start, snapshot):
-                    chunks.append(lost_row(self.keys, leaf, start, deeper))
-                else:
-                    chunks.append(self._narrow(session, leaf, start, end, snapshot, deeper))
-        return _joined(chunks)
+        """Read what can be read of a range that failed: by halves, down to a row or block."""
+        one_row = high is not None and high - low == 1
+        if one_row or (
+            _is_one_block(low, high) and self._page_fails(session, leaf, low, snapshot)
+        ):
+            return lost_row(self.keys, leaf, low, error)
+        if high is None:
+            known = max((low >> OFFSET_BITS) + 1, blocks_now(session, leaf)) << OFFSET_BITS
+            parts: list[tuple[int, int | None]] = [(low, known), (known, None)]
+        else:
+            parts = [*_halves(low, high)]
+        return _joined([self.read(session, leaf, *part, snapshot) for part in parts])
 
     def _page_fails(
         self, session: Session, leaf: Leaf, start: int, snapshot: str | None
@@ -299,12 +300,19 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _nodes(child)
 
 
-def _halves(low: int, high: int | None) -> list[tuple[int, int | None]]:
+def blocks_now(session: Session, leaf: Leaf) -> int:
+    """Ask how many blocks the heap has by now."""
+    (blocks,) = session.row(
+        "SELECT coalesce(pg_catalog.pg_relation_size($1::oid::regclass, 'main'), 0)"
+        " / pg_catalog.current_setting('block_size')::int8",
+        [leaf.oid],
+    )
+    return int(blocks)
+
+
+def _halves(low: int, high: int) -> list[tuple[int, int]]:
     """Split a range of addresses: by blocks while it spans several, then by offsets."""
     first = low >> OFFSET_BITS
-    if high is None:
-        middle = first + 1 << OFFSET_BITS
-        return [(low, middle), (middle, None)]
     last = (high - 1) >> OFFSET_BITS
     if last > first:
         middle = (first + last + 1) // 2 << OFFSET_BITS
@@ -350,4 +358,5 @@ def _joined(chunks: Sequence[Chunk]) -> Chunk:
             for parts in zip(*(chunk.keys for chunk in chunks), strict=True)
         ),
         unreadable=tuple(row for chunk in chunks for row in chunk.unreadable),
+        history=max(chunk.history for chunk in chunks),
     )

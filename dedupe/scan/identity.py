@@ -113,12 +113,14 @@ def check_work(known: Identity, found: Identity) -> None:
     """Raise RunMismatch unless server, table and keys are the run's."""
     check_server(known.server, found.server)
     if known.table_oid != found.table_oid:
+        # A table that was dropped and made again has its name and another oid.
+        expected, now = (f"{i.table} (oid {i.table_oid})" for i in (known, found))
         raise RunMismatch(
-            f"the run belongs to another table: {known.table}, not {found.table}",
+            f"the run belongs to another table: {expected}, not {now}",
             hint=_HINT,
             field="table",
-            expected=known.table,
-            found=found.table,
+            expected=expected,
+            found=now,
         )
     if len(known.keys) != len(found.keys):
         raise RunMismatch(

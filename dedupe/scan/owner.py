@@ -75,11 +75,14 @@ def _locked(handle: int, kind: int) -> bool:
     return True
 
 
-def end_leftovers(session: Session, name: str, tell: Callable[[str], None]) -> None:
+def end_leftovers(
+    session: Session, name: str, tell: Callable[[str], None], stopped: Callable[[], bool]
+) -> None:
     """Wait for backends of an earlier client of this run to end, then end them.
 
     They are known by ``name``, their application_name, and by the role; another
     role's cannot be seen. Only reading sessions of pgmend have such a name.
+    Returns early when ``stopped``, which is asked about ten times a second, says so.
     """
     end = time.monotonic() + _LEFTOVER_SECONDS
     told = False
@@ -95,6 +98,8 @@ def end_leftovers(session: Session, name: str, tell: Callable[[str], None]) -> N
         if not told:
             tell(f"waiting for {len(left)} sessions that an earlier client left on the server")
             told = True
+        if stopped():
+            return
         if time.monotonic() > end:
             break
         time.sleep(0.1)

@@ -37,7 +37,15 @@ from .pace import STOP_FILE, pause_reason, rest
 from .position import Order, PhysicalOrder, block_segments
 from .run import Run
 from .spill import RECORD_BYTES, Spill, Words
-from .sweep import Horizon, Snapshot, held_snapshot, lasting_horizon, read_horizon
+from .sweep import (
+    HISTORY,
+    Horizon,
+    Snapshot,
+    check_history,
+    held_snapshot,
+    lasting_horizon,
+    read_horizon,
+)
 from .tally import Tally
 from .telling import OnProgress, Teller
 from .walk import candidates
@@ -87,7 +95,7 @@ class Passes:
         self._teller.tick(now=True)
         with self._database.open(self._name) as session:
             self._greet(session)
-            end_leftovers(session, self._name, self._teller.tell)
+            end_leftovers(session, self._name, self._teller.tell, self._held)
         finished = False
         while not finished and not self._stopped():
             with self._database.open(self._name) as session:
@@ -124,8 +132,9 @@ class Passes:
         return self._stopping.is_set()
 
     def _greet(self, session: Session) -> None:
-        """Check that a new session reached the run's own server."""
+        """Check that a new session reached the run's own server, and it knows what was read."""
         check_server(self._identity.server, read_server(session))
+        check_history(session, self._tally.history)
 
     def _tick(self, waiting: str | None = None) -> None:
         self._note_messages()
@@ -159,6 +168,7 @@ class Passes:
             )
         tally = self._tally
         tally.begin_main_pass()
+        (tally.history,) = session.row(f"SELECT {HISTORY}")
         by_key = self._state.fact("order") == "key"
         leaves = self._table.leaves
         with self._state.commit():
@@ -209,6 +219,7 @@ class Passes:
         def flush(batch: Batch) -> None:
             self._append(spill, batch, tally.main_rows)
             tally.main_blocks += batch.blocks
+            tally.history = max(tally.history, batch.history)
             spill.sync()
             with state.commit():
                 state.save_positions(batch.positions)

@@ -16,7 +16,7 @@ from typing import Protocol
 from ..session import Session
 from ..table import Leaf
 from .checkpoint import Segment
-from .chunk import OFFSET_BITS, Chunk, ChunkReader
+from .chunk import OFFSET_BITS, Chunk, ChunkReader, blocks_now
 from .pace import ChunkSize
 
 #: blocks of a segment at most: 64 MB of heap, which a worker reads without a seek
@@ -63,7 +63,7 @@ class PhysicalOrder:
         known_end = json.loads(segment.low) + segment.blocks
         if high is None and low + size.blocks >= known_end:
             # What came since the table was cut may be more than one chunk can hold.
-            known_end = max(known_end, _blocks_now(session, leaf))
+            known_end = max(known_end, blocks_now(session, leaf))
         end: int | None = low + size.blocks
         if low + size.blocks >= known_end:
             end = high
@@ -79,16 +79,6 @@ class PhysicalOrder:
         size.learn(max(1, blocks), time.monotonic() - started)
         done = end is None or end == high
         return Step(chunk=chunk, next=None if done else json.dumps(end), blocks=max(0, blocks))
-
-
-def _blocks_now(session: Session, leaf: Leaf) -> int:
-    """Ask how many blocks the heap has by now."""
-    (blocks,) = session.row(
-        "SELECT coalesce(pg_catalog.pg_relation_size($1::oid::regclass, 'main'), 0)"
-        " / pg_catalog.current_setting('block_size')::int8",
-        [leaf.oid],
-    )
-    return int(blocks)
 
 
 def block_segments(leaves: Sequence[Leaf], jobs: int) -> list[Segment]:

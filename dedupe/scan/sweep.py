@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ..connect import Database
+from ..errors import ServerUnavailable
 from ..session import Session
 
 #: transactions after which the age of a row and that of the horizon can no longer be compared
@@ -60,6 +61,32 @@ class Snapshot:
     #: the moment that it shows
     as_of: datetime
     horizon: Horizon
+
+
+#: SQL of the place in the server's history (bytes of its log, int8): what a statement saw
+#: before this was computed lies before it
+HISTORY = (
+    "((CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()"
+    " ELSE pg_catalog.pg_current_wal_insert_lsn() END)"
+    " OPERATOR(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.int8"
+)
+
+
+def check_history(session: Session, read: int) -> None:
+    """Raise ServerUnavailable on a standby that has not replayed yet what the run has read.
+
+    What was written before the horizon is not swept, so it must be there in every chunk,
+    and what chunks saw deleted must be deleted in the snapshot.
+    """
+    if not session.standby:
+        return
+    (now,) = session.row(f"SELECT {HISTORY}")
+    if now < read:
+        raise ServerUnavailable(
+            f"the standby is {read - now:,} bytes of log behind what the run has read",
+            hint="Wait until it has caught up, then run the same command again: it goes on"
+            " where it stopped.",
+        )
 
 
 def read_horizon(session: Session) -> Horizon:

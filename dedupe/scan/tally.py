@@ -39,6 +39,8 @@ class Tally:
     walked: float = 0.0
     groups: int = 0
     spilled: int = 0
+    #: place in the server's history that the main pass has seen
+    history: int = 0
     #: seconds of work before this session, and those of all sweeps
     seconds_before: float = 0.0
     sweep_seconds: float = 0.0
@@ -59,6 +61,7 @@ class Tally:
             main_rows=facts["main_rows"],
             sweep_rows=zeros(keys),
             spilled=facts["spill_length"],
+            history=facts.get("history", 0),
             seconds_before=facts["seconds"],
             sweep_seconds=facts["sweep_seconds"],
             peak_before=facts["peak_rss_bytes"],
@@ -129,6 +132,7 @@ class Tally:
         """Return what every checkpoint saves beside positions."""
         return {
             "spill_length": self.spilled,
+            "history": self.history,
             "main_blocks": self.main_blocks,
             "main_rows": self.main_rows,
             "keys": [asdict(key) for key in self.results(confirmed)],

@@ -46,6 +46,7 @@ class Batch:
     rows: int = 0
     blocks: int = 0
     bytes: int = 0
+    history: int = 0
 
     def add(self, segment: Segment, step: Step) -> None:
         """Take one chunk."""
@@ -56,6 +57,7 @@ class Batch:
             self.bytes += len(key.digests) * RECORD_BYTES
         self.positions[segment.number] = step.next
         self.unreadable += step.chunk.unreadable
+        self.history = max(self.history, step.chunk.history)
         self.rows += step.chunk.rows
         self.blocks += step.blocks
 
