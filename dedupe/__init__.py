@@ -20,7 +20,10 @@ from .groups import Group, Member, Members
 from .key import KeyPart, MatchKey
 from .progress import Progress, RunStatus
 from .scan.directory import default_run_directory, plain_name
-from .scan.keys import unique_keys
+from .scan.directory import empty as empty_run_directory
+from .scan.keys import unique_keys, usable_keys
+from .scan.owner import is_owned as is_owned_directory
+from .scan.owner import owned as owned_directory
 from .scan.run import KeyResult, Run, Unreadable
 from .scan.scanner import scan
 from .session import Session
@@ -43,7 +46,11 @@ __all__ = [
     "Unreadable",
     "connect",
     "default_run_directory",
+    "empty_run_directory",
+    "is_owned_directory",
+    "owned_directory",
     "plain_name",
     "scan",
     "unique_keys",
+    "usable_keys",
 ]

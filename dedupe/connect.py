@@ -6,7 +6,7 @@ Every session of pgmend is opened here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -17,6 +17,20 @@ from sqlalchemy.engine import Engine
 from .driver_errors import translated
 from .errors import ConnectionSettingsError, ServerUnavailable, TransactionPooler
 from .session import Session
+
+_TARGET = ("host", "port", "dbname", "user", "service", "sslmode")
+#: secrets, and what every session of pgmend sets itself
+_NOT_KEPT = (
+    "password",
+    "sslpassword",
+    "scram_client_key",
+    "scram_server_key",
+    "oauth_client_secret",
+    "application_name",
+    "fallback_application_name",
+    "client_encoding",
+    "connect_timeout",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +49,13 @@ class Target:
     service: str
     #: libpq's sslmode, or empty
     sslmode: str
+    #: whatever else was said of the connection, such as options or sslrootcert
+    other: Mapping[str, str]
 
     def conninfo(self) -> str:
-        """Write the target as a libpq connection string (without a password)."""
-        facts = {name: getattr(self, name) for name in self.__slots__ if getattr(self, name)}
-        return psycopg.conninfo.make_conninfo("", **facts)
+        """Write the target as a libpq connection string (without a secret)."""
+        facts = {name: getattr(self, name) for name in _TARGET if getattr(self, name)}
+        return psycopg.conninfo.make_conninfo("", **facts, **self.other)
 
 
 class Database:
@@ -57,6 +73,11 @@ class Database:
                 user=info.user,
                 service=parameters.get("service", ""),
                 sslmode=parameters.get("sslmode", ""),
+                other={
+                    name: value
+                    for name, value in parameters.items()
+                    if name not in (*_TARGET, *_NOT_KEPT)
+                },
             )
             if info.backend_pid != session.pid:
                 self._refuse_transaction_pooling(session)
@@ -110,8 +131,8 @@ Connectable: TypeAlias = "str | Engine | AlchemyConnection | psycopg.Connection[
 def connect(target: Connectable) -> Database:
     """Make a ``Database`` of a URL, a libpq connection string, an engine or a connection.
 
-    The server is asked once: its version must be 14 to 18 and nothing between
-    may pool by transaction. A given connection lends its settings, never itself:
+    The server is asked once: its version must be 14 or later (tried up to 18) and
+    nothing between may pool by transaction. A given connection lends its settings, never itself:
     pgmend opens backends of its own and leaves the given one as it is.
 
     Raises ConnectionSettingsError, ServerUnavailable, UnsupportedServer,

@@ -60,7 +60,14 @@ def _translation(error: psycopg.Error) -> DedupeError:
         )
     if state == "53100":
         return FailureError(f"the server's disk is full: {words}", **facts)
-    gone = state[:2] == "08" or state in {"57P01", "57P02", "57P03", "40001", "53300", "57P05"}
+    if state == "40001":
+        return ServerUnavailable(
+            f"the standby gave replaying precedence over the read: {words}",
+            hint="Set hot_standby_feedback = on or a longer max_standby_streaming_delay on the"
+            " standby, or scan the primary. The same command goes on where it stopped.",
+            **facts,
+        )
+    gone = state[:2] == "08" or state in {"57P01", "57P02", "57P03", "53300", "57P05"}
     if gone or (not state and isinstance(error, psycopg.OperationalError)):
         return ServerUnavailable(
             f"the server cannot be reached or went away: {words}",

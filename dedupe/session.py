@@ -44,6 +44,9 @@ PINNED: Mapping[str, str] = {
     "lc_monetary": "C",
     "xmloption": "content",
     "quote_all_identifiers": "off",
+    "array_nulls": "on",
+    "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
     "search_path": "",
     "row_security": "off",
     "statement_timeout": "0",
@@ -88,7 +91,10 @@ class Session:
     """
 
     def __init__(self, connection: psycopg.Connection[Any], name: str) -> None:
-        connection.autocommit = True
+        with translated():
+            # Whoever made the connection may have left a transaction open.
+            connection.rollback()
+            connection.autocommit = True
         connection.prepare_threshold = None
         connection.cursor_factory = psycopg.RawCursor
         for text_type in ("text", "name", "varchar", "bpchar", _UNKNOWN):

@@ -35,6 +35,8 @@ _KINDS = {
 }
 
 TABLE_KINDS = "rpm"
+#: leaves that an address has room for
+MOST_LEAVES = 1 << 16
 INDEX_KINDS = "iI"
 
 
@@ -94,7 +96,7 @@ class Table:
         return sum(leaf.blocks for leaf in self.leaves)
 
     def numbered(self, oids: Sequence[int]) -> Table:
-        """Return the table with its leaves in the order of ``oids``, which are all of them."""
+        """Return the table with the leaves ``oids`` only, in that order."""
         leaves = {leaf.oid: leaf for leaf in self.leaves}
         return replace(
             self,
@@ -274,6 +276,13 @@ def load_table(session: Session, oid: int) -> Table:
             [oid],
         )
         parents = dict(tree)
+    if len(rows) > MOST_LEAVES:
+        raise UnsupportedRelation(
+            f"{schema}.{name} has {len(rows)} partitions; {MOST_LEAVES} can be told apart",
+            hint="Scan its partitions in several runs.",
+            name=f"{schema}.{name}",
+            kind=kind,
+        )
     check_rights(session, [row[0] for row in rows if row[3] != "f"])
     leaves = []
     for number, row in enumerate(rows):

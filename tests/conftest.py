@@ -10,8 +10,9 @@ from pytest_postgresql.executors import NoopExecutor
 
 from dedupe.lab import Server, server
 
-#: enough for tests that run workers and commands side by side
-CONNECTIONS = {"max_connections": "200"}
+#: enough for tests that run workers and commands side by side, and a log that is written
+#: at once, because a scan waits until what it builds on is
+CONNECTIONS = {"max_connections": "200", "wal_writer_delay": "10ms"}
 NAMED = bool(os.environ.get("PGMEND_LAB_DSN"))
 WORKER = f"{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.getpid()}"
 

@@ -97,7 +97,7 @@ class Hasher:
         if kind == "date":
             # An infinite date cannot be subtracted from; its four bytes can be sent.
             return (
-                rf"pg_catalog.byteacat('\x00000000'::pg_catalog.bytea, {_sent('date_send', value)})"
+                f"pg_catalog.byteacat(pg_catalog.int4send(0), {_sent('date_send', value)})"
             )
         if kind in _SENT and kind != "timetz":
             return _sent(_SENT[kind], value)

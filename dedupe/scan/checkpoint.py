@@ -48,7 +48,11 @@ TRANSITIONS: Mapping[RunStatus, tuple[RunStatus, ...]] = {
     RunStatus.FINISHED: (),
 }
 
-_SCHEMA = """
+#: marks an SQLite file as a run's state (PRAGMA application_id): "pgmd"
+_APPLICATION_ID = 0x70676D64
+
+_SCHEMA = f"""
+PRAGMA application_id = {_APPLICATION_ID};
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE segment (
     number INTEGER PRIMARY KEY, leaf INTEGER NOT NULL,
@@ -132,7 +136,7 @@ class State:
         Raises NotARunDirectory, RunDirectoryDamaged, LocalStorageError.
         """
         path = directory / STATE_FILE
-        if not path.is_file():
+        if not path.is_file() or is_state(path) is False:
             raise NotARunDirectory(
                 f"{directory} is not a run directory of pgmend",
                 hint="Name the directory that the scan printed first,"
@@ -281,6 +285,21 @@ def sync_directory(directory: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def is_state(path: Path) -> bool | None:
+    """Tell whether a file is a run's state; None: it is no SQLite file, or cannot be read.
+
+    Source: https://www.sqlite.org/fileformat2.html (the database header)
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except OSError:
+        return None
+    if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
+        return None
+    return int.from_bytes(header[68:72], "big") == _APPLICATION_ID
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -26,10 +26,10 @@ from ..key import ResolvedKey
 from ..session import Session
 from ..table import Leaf
 from .checkpoint import UnreadableRow
+from .history import HISTORY
 from .identity import rewritten
 from .pace import WIRE_BYTES
 from .spill import Words, mix
-from .sweep import HISTORY
 
 #: bits of an address below the block number
 OFFSET_BITS = 16

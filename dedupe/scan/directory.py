@@ -17,10 +17,9 @@ from ..errors import DedupeError, LocalStorageError, NotARunDirectory, NotEnough
 from ..groups import GROUPS_FILE
 from ..key import MatchKey, resolve_all
 from ..progress import RunStatus
-from ..table import load_table
-from .checkpoint import STATE_FILE, State
+from .checkpoint import STATE_FILE, State, is_state
 from .identity import Identity, identify, read_server
-from .keys import table_of
+from .keys import load_scanned
 from .owner import LOCK_FILE
 from .pace import PAUSE_FILE, STOP_FILE
 
@@ -48,10 +47,22 @@ def make(directory: Path) -> None:
             hint="Name another run directory with --run.",
             path=directory,
         ) from error
-    # A lock and no state: whoever owned it was killed while emptying it.
-    ours = {*_STATE, *_SIGNS, *(_WORK if LOCK_FILE in names else ())}
-    if STATE_FILE not in names and not names <= ours:
+    # A lock and no state: whoever owned it was killed while emptying it. A lock and a
+    # state that is no database any more: a run's, damaged.
+    known = {*_STATE, *_SIGNS, *(_WORK if LOCK_FILE in names else ())}
+    if LOCK_FILE not in names:
+        known.discard(STATE_FILE)
+    if not names <= known and not is_state(directory / STATE_FILE):
         raise _not_a_run(directory)
+    if not names:
+        try:
+            directory.chmod(0o700)
+        except OSError as error:
+            raise LocalStorageError(
+                f"cannot close {directory} to others: {error.strerror}",
+                hint="Name another run directory with --run.",
+                path=directory,
+            ) from error
 
 
 def empty(directory: Path) -> None:
@@ -93,7 +104,7 @@ def default_run_directory(
     """
     with connect(db).open() as session:
         resolved = resolve_all(session, keys)
-        table = load_table(session, table_of(session, resolved))
+        table = load_scanned(session, resolved)
         wanted = identify(read_server(session), table, resolved)
     if not fresh:
         for path in _newest_first(Path(base)):

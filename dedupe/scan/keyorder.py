@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..errors import QueryFailed, UnprovenIndex, UnreadableData
+from ..errors import LockNotAvailable, QueryFailed, UnprovenIndex, UnreadableData
 from ..session import PINNED, Session
 from ..table import Leaf, Table, quoted
 from .checkpoint import Segment
@@ -129,7 +129,7 @@ class KeyOrder:
             raise QueryFailed(
                 f"the primary key {key.index} does not get on from {last}: its text does not"
                 " read back as the same value",
-                hint="Use --order physical.",
+                hint="Begin again with --order physical --fresh.",
             )
         blocks = max(1, round(chunk.rows / a_block))
         size.learn(blocks, time.monotonic() - started)
@@ -295,7 +295,7 @@ def _checked_by_amcheck(session: Session, leaf: Leaf, key: _PrimaryKey) -> bool:
     except UnreadableData as error:
         raise _refused(leaf, key.index, f"amcheck finds it damaged: {error.message}") from error
     except QueryFailed as error:
-        if error.sqlstate == "57014":
+        if isinstance(error, LockNotAvailable) or error.sqlstate == "57014":
             raise
         raise _refused(leaf, key.index, f"amcheck cannot check it: {error.message}") from error
     return True
@@ -345,6 +345,6 @@ def _refused(leaf: Leaf, index: str, why: str) -> UnprovenIndex:
     what = f"its primary key {index}" if index else "it"
     return UnprovenIndex(
         f"{leaf.label} cannot be read in key order, because {what} could not be trusted: {why}",
-        hint="Use --order physical, which trusts no index.",
+        hint="Begin again with --order physical --fresh: it trusts no index.",
         index=index or None,
     )

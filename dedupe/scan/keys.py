@@ -5,28 +5,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..connect import Connectable, connect
-from ..errors import KeyDefinitionError, UnknownObject
-from ..key import MatchKey, ResolvedKey, keys_of_table
+from ..errors import KeyDefinitionError, UnknownObject, UsageError
+from ..key import MatchKey, ResolvedKey, keys_of_table, resolve
 from ..session import Session
-from ..table import find_relation
+from ..table import Table, find_relation, load_table, parse_name
 
 
-def table_of(session: Session, keys: Sequence[ResolvedKey]) -> int:
-    """Return the oid of the table that a scan of ``keys`` reads.
+def load_scanned(session: Session, keys: Sequence[ResolvedKey]) -> Table:
+    """Load the table that a scan of ``keys`` reads, with the leaves that they cover.
 
-    Raises KeyDefinitionError where they are keys of several tables.
+    It is the lowest table that all keys' tables are, or are partitions of.
+    Raises KeyDefinitionError where there is none, and what ``load_table`` raises.
     """
-    oids = dict.fromkeys(key.table_oid for key in keys)
-    for oid in oids:
-        below = {
-            found
-            for (found,) in session.rows(
-                "SELECT relid::oid::int8 FROM pg_catalog.pg_partition_tree($1::oid::regclass)",
-                [oid],
-            )
-        }
-        if oids.keys() <= below | {oid}:
-            return oid
+    lines = [
+        dict.fromkeys(
+            [
+                oid,
+                *(
+                    above
+                    for (above,) in session.rows(
+                        "SELECT relid::oid::int8"
+                        " FROM pg_catalog.pg_partition_ancestors($1::oid::regclass)",
+                        [oid],
+                    )
+                ),
+            ]
+        )
+        for oid in dict.fromkeys(key.table_oid for key in keys)
+    ]
+    for oid in lines[0]:
+        if all(oid in line for line in lines):
+            table = load_table(session, oid)
+            wanted = {key.table_oid for key in keys}
+            return table.numbered([leaf.oid for leaf in table.leaves if wanted & leaf.lineage])
     raise KeyDefinitionError(
         f"the keys {', '.join(key.name for key in keys)} belong to different tables",
         hint="Scan each table in a run of its own.",
@@ -72,3 +83,43 @@ def unique_keys(
         )
         found = [(label, keys_of_table(session, oid)) for oid, label in tables]
     return [(label, keys) for label, keys in found if keys]
+
+
+def usable_keys(
+    db: Connectable, keys: Sequence[MatchKey]
+) -> tuple[list[MatchKey], list[tuple[str, KeyDefinitionError | UnknownObject]]]:
+    """Divide keys of one table into those that ``scan`` can take together and those it cannot.
+
+    Each of the latter comes with its name, as results show it, and the reason. A key that
+    can be evaluated under one search path only is refused where another key needs the
+    role's own. Reads what ``scan`` reads of the keys before it begins.
+    Raises what concerns the whole table: PermissionDenied, RowSecurityHidesRows,
+    UnsupportedRelation.
+    """
+    usable = list(keys)
+    refused: list[tuple[str, KeyDefinitionError | UnknownObject]] = []
+    with connect(db).open() as session:
+        for own_path in (False, True):
+            paths: set[str] = set()
+            taken: list[MatchKey] = []
+            for key in usable:
+                try:
+                    paths.add(resolve(session, key, own_path=own_path).search_path)
+                except (KeyDefinitionError, UnknownObject) as error:
+                    refused.append((_shown_name(key), error))
+                else:
+                    taken.append(key)
+            usable = taken
+            if len(paths) < 2:
+                break
+    return usable, refused
+
+
+def _shown_name(key: MatchKey) -> str:
+    if key.label is not None or key.index is None:
+        return key.name
+    try:
+        return parse_name(key.index)[1]
+    except UsageError:
+        # No name by SQL's rules is the bare name itself.
+        return key.index

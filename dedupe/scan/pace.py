@@ -17,6 +17,8 @@ from .walk import BYTES_PER_RECORD
 CHUNK_SECONDS = 0.5
 #: seconds between two checkpoints, at most, while rows come in
 CHECKPOINT_SECONDS = 2.0
+#: bytes of records that a checkpoint waits twice as long for, since a run has a header of 16 kB
+FEW_BYTES = 256 << 10
 #: bytes of a row's record as the server sends it: digest and row address
 WIRE_BYTES = 14
 #: file in the run directory whose presence makes the scan wait

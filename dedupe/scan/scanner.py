@@ -13,11 +13,10 @@ from ..connect import Connectable, Database, connect
 from ..errors import UsageError
 from ..key import MatchKey, ResolvedKey, resolve_all
 from ..progress import RunStatus
-from ..table import load_table
 from . import directory
 from .checkpoint import FORMAT_VERSION, STATE_FILE, State
 from .identity import Identity, check_heaps, check_work, identify, read_server
-from .keys import table_of
+from .keys import load_scanned
 from .options import Options
 from .owner import owned
 from .pace import STOP_FILE
@@ -25,6 +24,7 @@ from .passes import Passes
 from .run import Run
 from .tally import zeros
 from .telling import OnProgress
+from .workplace import Workplace
 
 
 def scan(
@@ -72,7 +72,7 @@ def scan(
     path = Path(run)
     with database.open() as session:
         resolved = resolve_all(session, keys)
-        table = load_table(session, table_of(session, resolved))
+        table = load_scanned(session, resolved)
         found = identify(read_server(session), table, resolved)
     directory.make(path)
     with owned(path):
@@ -85,16 +85,18 @@ def scan(
             if state.fact("phase") != RunStatus.FINISHED:
                 options.check_order(state.fact("order"))
                 check_heaps(known, found)
-                Passes(
+                workplace = Workplace(
                     database=database,
                     path=path,
                     state=state,
                     identity=known,
                     table=table.numbered([oid for oid, *_ in known.leaves]),
+                    asked=keys,
                     keys=resolved,
                     options=options,
                     on_progress=on_progress,
-                ).go()
+                )
+                Passes(workplace).go()
     return Run.open(path)
 
 

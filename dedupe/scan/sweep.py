@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ..connect import Database
-from ..errors import ServerUnavailable
 from ..session import Session
+from .history import Witness
 
 #: transactions after which the age of a row and that of the horizon can no longer be compared
 HORIZON_LIFE = 1 << 30
@@ -63,32 +63,6 @@ class Snapshot:
     horizon: Horizon
 
 
-#: SQL of the place in the server's history (bytes of its log, int8): what a statement saw
-#: before this was computed lies before it
-HISTORY = (
-    "((CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()"
-    " ELSE pg_catalog.pg_current_wal_insert_lsn() END)"
-    " OPERATOR(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.int8"
-)
-
-
-def check_history(session: Session, read: int) -> None:
-    """Raise ServerUnavailable on a standby that has not replayed yet what the run has read.
-
-    What was written before the horizon is not swept, so it must be there in every chunk,
-    and what chunks saw deleted must be deleted in the snapshot.
-    """
-    if not session.standby:
-        return
-    (now,) = session.row(f"SELECT {HISTORY}")
-    if now < read:
-        raise ServerUnavailable(
-            f"the standby is {read - now:,} bytes of log behind what the run has read",
-            hint="Wait until it has caught up, then run the same command again: it goes on"
-            " where it stopped.",
-        )
-
-
 def read_horizon(session: Session) -> Horizon:
     """Ask for the horizon of this moment."""
     xmin, xmax = session.row(
@@ -102,29 +76,14 @@ def read_horizon(session: Session) -> Horizon:
 def lasting_horizon(session: Session, stopped: Callable[[], bool]) -> Horizon | None:
     """Ask for the horizon and wait until a crash of the server can no longer take it back.
 
-    The end of a transaction is flushed a little later where nobody waits for it. A crash
-    in between gives its number out again, and what is written under it then would count
-    as written before the horizon. The wait is at most three times wal_writer_delay;
-    None where a stop was asked for meanwhile.
-    Source: https://www.postgresql.org/docs/current/wal-async-commit.html
+    Otherwise a crash could give a transaction's number out again, and what is written
+    under it then would count as written before the horizon. None where a stop was asked
+    for meanwhile. Raises ServerUnavailable.
     """
+    witness = Witness(session)
     horizon = read_horizon(session)
-    if session.standby:
-        # What it has replayed was on the primary's disk.
-        return horizon
-    written, delay = session.row(
-        "SELECT pg_catalog.pg_current_wal_insert_lsn()::text, setting::int8"
-        " FROM pg_catalog.pg_settings WHERE name = 'wal_writer_delay'"
-    )
-    end = time.monotonic() + 3 * delay / 1000
-    while time.monotonic() < end:
-        (flushed,) = session.row(
-            "SELECT pg_catalog.pg_current_wal_flush_lsn()"
-            " OPERATOR(pg_catalog.>=) $1::pg_catalog.pg_lsn",
-            [written],
-        )
-        if flushed:
-            break
+    moment = witness.look()
+    while not witness.lasts(moment):
         if stopped():
             return None
         time.sleep(0.02)

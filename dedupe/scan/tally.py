@@ -67,6 +67,12 @@ class Tally:
             peak_before=facts["peak_rss_bytes"],
         )
 
+    def return_to(self, state: State) -> None:
+        """Count on from the last checkpoint of the main pass."""
+        facts = state.facts()
+        self.main_blocks, self.main_rows = facts["main_blocks"], facts["main_rows"]
+        self.spilled, self.history = facts["spill_length"], facts["history"]
+
     def begin_main_pass(self) -> None:
         """Forget what an earlier main pass has counted."""
         self.phase = RunStatus.SCANNING

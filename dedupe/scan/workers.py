@@ -22,7 +22,7 @@ from ..errors import DedupeError, LockNotAvailable, ServerUnavailable, SnapshotL
 from ..session import Session
 from ..table import Table
 from .checkpoint import Segment, UnreadableRow
-from .pace import CHECKPOINT_SECONDS, Budget, ChunkSize, pause_reason, rest
+from .pace import CHECKPOINT_SECONDS, FEW_BYTES, Budget, ChunkSize, pause_reason, rest
 from .position import Order, Step
 from .spill import RECORD_BYTES, Words
 
@@ -160,8 +160,10 @@ def read_segments(
                     buffer.changed.wait(0.05)
                 running = buffer.running
                 full = buffer.batch.bytes >= work.budget.gather_bytes
+                few = buffer.batch.bytes < FEW_BYTES
             buffer.stop = buffer.stop or work.stopped()
-            if full or not running or time.monotonic() - flushed > CHECKPOINT_SECONDS:
+            due = time.monotonic() - flushed > CHECKPOINT_SECONDS * (2 if few else 1)
+            if full or not running or due:
                 batch = buffer.swap()
                 if batch.positions:
                     flush(batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,15 @@ from hypothesis import strategies as st
 
 from dedupe import Progress, Run, RunStatus
 from dedupe.progress import Estimate
-from dedupe.scan.telling import Tally, Teller, zeros
+from dedupe.scan.tally import Tally, zeros
+from dedupe.scan.telling import Teller
+from dedupe.table import Table
+
+TABLE = Table(oid=1, schema="public", name="t", partitioned=False, leaves=())
+
+
+def tally_of(blocks: int, **counts: Any) -> Tally:
+    return Tally(phase=RunStatus.SCANNING, table=TABLE, keys=(), blocks=blocks, **counts)
 
 
 def test_the_time_left_follows_the_pace() -> None:
@@ -55,7 +64,7 @@ def test_the_estimate_is_never_negative(steps: list[tuple[float, float]]) -> Non
 
 def test_the_share_of_the_work_only_grows() -> None:
     """Through all phases, with more blocks read than the table had when the run began."""
-    tally = Tally(phase=RunStatus.SCANNING, blocks=100)
+    tally = tally_of(100)
     shares = []
     for blocks in (0, 50, 100, 130):
         tally.main_blocks = blocks
@@ -75,7 +84,7 @@ def test_the_share_of_the_work_only_grows() -> None:
 
 
 def test_an_empty_table_has_a_share_too() -> None:
-    tally = Tally(phase=RunStatus.SCANNING, blocks=0)
+    tally = tally_of(0)
     assert tally.fraction == 0.0
 
 
@@ -84,7 +93,7 @@ def test_events_are_few_and_messages_are_not_lost(tmp_path: Path) -> None:
     Outcome: about ten events a second, each message in one of its own, in their order.
     """
     seen: list[Progress] = []
-    tally = Tally(phase=RunStatus.SCANNING, blocks=10, main_rows=zeros([1]), sweep_rows=zeros([1]))
+    tally = tally_of(10, main_rows=zeros([1]), sweep_rows=zeros([1]))
     teller = Teller(Run(tmp_path), tally, seen.append)
     teller.tick(now=True)
     end = time.monotonic() + 0.35
@@ -105,7 +114,7 @@ def test_blocks_never_exceed_their_total(tmp_path: Path) -> None:
     Outcome: the bar of the progress ends at its end.
     """
     seen: list[Progress] = []
-    tally = Tally(phase=RunStatus.SCANNING, blocks=10, main_rows=[[5, 2]], sweep_rows=[[1, 0]])
+    tally = tally_of(10, main_rows=[[5, 2]], sweep_rows=[[1, 0]])
     teller = Teller(Run(tmp_path), tally, seen.append)
     for phase, main, sweep in itertools.product(
         (RunStatus.SCANNING, RunStatus.SWEEPING, RunStatus.CONFIRMING, RunStatus.FINISHED),
@@ -121,7 +130,7 @@ def test_blocks_never_exceed_their_total(tmp_path: Path) -> None:
 
 
 def test_nobody_listening_is_no_error(tmp_path: Path) -> None:
-    teller = Teller(Run(tmp_path), Tally(phase=RunStatus.SCANNING, blocks=1), None)
+    teller = Teller(Run(tmp_path), tally_of(1), None)
     teller.tell("x")
     teller.tick(now=True)
     assert list(teller.messages()) == ["x"]
