@@ -25,6 +25,7 @@ from dedupe.scan.checkpoint import (
     State,
     UnreadableRow,
 )
+from dedupe.scan.directory import make
 
 #: every allowed move, written out: what is not here must be refused
 ARROWS = {
@@ -203,7 +204,7 @@ def test_another_format_is_refused_by_its_number(state: State, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "kind", ["header", "page", "truncated", "cut to a page", "empty", "other", "value"]
+    "kind", ["header", "page", "truncated", "cut to a page", "empty", "value"]
 )
 def test_a_damaged_state_is_named(state: State, tmp_path: Path, kind: str) -> None:
     path = state.path
@@ -223,11 +224,6 @@ def test_a_damaged_state_is_named(state: State, tmp_path: Path, kind: str) -> No
         path.write_bytes(path.read_bytes()[:4096])
     elif kind == "empty":
         path.write_bytes(b"")
-    elif kind == "other":
-        path.unlink()
-        other = sqlite3.connect(path)
-        other.execute("CREATE TABLE letters (text)")
-        other.close()
     else:
         direct = sqlite3.connect(path)
         direct.execute("UPDATE fact SET value = '{\"torn' WHERE name = 'phase'")
@@ -238,6 +234,22 @@ def test_a_damaged_state_is_named(state: State, tmp_path: Path, kind: str) -> No
     assert caught.value.path == path
     assert "is damaged" in caught.value.message
     assert "--fresh" in (caught.value.hint or "")
+
+
+def test_another_programs_database_is_no_run(state: State, tmp_path: Path) -> None:
+    """Scenario: the directory holds an SQLite file of that name which no run has written.
+    Outcome: not a run directory, and no word of --fresh, which would remove it.
+    """
+    state.close()
+    state.path.unlink()
+    other = sqlite3.connect(state.path)
+    other.execute("CREATE TABLE letters (text)")
+    other.close()
+    with pytest.raises(NotARunDirectory) as caught:
+        read_all(tmp_path)
+    assert "--fresh" not in (caught.value.hint or "")
+    with pytest.raises(NotARunDirectory):
+        make(tmp_path)
 
 
 def test_a_directory_that_cannot_be_written_is_told(state: State) -> None:
