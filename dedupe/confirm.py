@@ -28,8 +28,8 @@ from .scan.spill import Words, mix
 from .session import Session
 from .table import Table
 
-_FIRST_BATCH = 500
-_LARGEST_BATCH = 5000
+_FIRST_BATCH = 100
+_LARGEST_BATCH = 2000
 _BATCH_SECONDS = 0.5
 #: text of keys in one answer that the next batch aims to stay under
 _BATCH_BYTES = 1 << 20
@@ -117,6 +117,7 @@ class Confirmer:
                     size = min(_LARGEST_BATCH, size * 2)
                 elif took > _BATCH_SECONDS or received > _BATCH_BYTES:
                     size = max(1, size // 2)
+            del digests, addresses
         self._close_open()
         return Confirmed(
             groups=self.groups,

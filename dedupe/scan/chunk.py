@@ -2,7 +2,7 @@
 
 The server answers with a single row: how many rows the range holds and, for each
 key, how many of them take part (no NULL, the predicate true) and one ``bytea`` of
-14-byte records, digest and ``tid`` as their types send them. A row that got lost
+14-byte records, ``tid`` and digest as their types send them. A row that got lost
 between the two counts is an error, not a silence.
 
 Locks: ACCESS SHARE on the leaf for the statement. Memory: the answer, bounded by
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,9 +39,11 @@ LEAF_SHIFT = 48
 _OFFSETS = 2048
 
 _WIRE = np.dtype(
-    {"names": ["digest", "tail"], "formats": [">u8", ">u8"], "offsets": [0, 6], "itemsize": 14}
+    {"names": ["head", "digest"], "formats": [">u8", ">u8"], "offsets": [0, 6], "itemsize": 14}
 )
-_TID_MASK = np.uint64((1 << LEAF_SHIFT) - 1)
+#: Writes the records of rows: digest, tid, the test for taking part, FILTER clause.
+Packing = Callable[[str, str, str, str], str]
+
 _COLUMN = re.compile(r'"(?:[^"]|"")+"')
 _PLAN_NODES = {"Aggregate", "Subquery Scan", "Tid Range Scan"}
 
@@ -118,10 +120,11 @@ class ChunkReader:
         #: the path that the key expressions are read under
         self.search_path = shared_search_path(keys)
 
-    def statement(self, leaf: Leaf, source: str) -> str:
+    def statement(self, leaf: Leaf, source: str, packing: Packing) -> str:
         """Write the statement over rows of ``leaf``.
 
-        ``source`` stands behind FROM and gives ``ctid`` and all columns.
+        ``source`` stands behind FROM and gives ``ctid`` and all columns; ``packing`` is
+        how the records are put into one value.
         """
         keys = [key for key in self.keys if covers(key, leaf)]
         tid = "ctid"
@@ -140,7 +143,7 @@ class ChunkReader:
             source = f"(SELECT {', '.join(columns)} FROM {source} OFFSET 0) AS s"
             tid = "tid"
         answers = [
-            _answer(key, texts, part, tid)
+            _answer(key, texts, part, tid, packing)
             for key, texts, part in zip(keys, operands, parts, strict=True)
         ]
         return (
@@ -181,14 +184,21 @@ class ChunkReader:
     def _read(
         self, session: Session, leaf: Leaf, low: int, high: int | None, snapshot: str | None
     ) -> Chunk:
-        query = self.statement(leaf, self._range(leaf, bounded=high is not None))
+        query = self.statement(leaf, self._range(leaf, bounded=high is not None), in_heap_order)
         bounds = [tid_text(low)] + ([tid_text(high)] if high is not None else [])
         with session.transaction(snapshot=snapshot, settings={"search_path": self.search_path}):
             if leaf.oid not in self._checked:
                 check_plan(session, query, bounds, _PLAN_NODES)
                 self._checked.add(leaf.oid)
             row = session.packed_row(query, bounds)
-        return self.decode(leaf, row)
+        chunk = self.decode(leaf, row)
+        for records in chunk.keys:
+            if np.any(records.addresses[1:] <= records.addresses[:-1]):
+                raise QueryFailed(
+                    f"the server did not read {leaf.label} in the order of its rows",
+                    hint="Report this with the server's version and its settings (\\dconfig).",
+                )
+        return chunk
 
     def decode(self, leaf: Leaf, row: tuple[Any, ...]) -> Chunk:
         """Turn the server's row into arrays; raises RunMismatch, QueryFailed."""
@@ -211,8 +221,8 @@ class ChunkReader:
                 )
             raw = np.frombuffer(packed, _WIRE)
             digests: Words = raw["digest"].astype(np.uint64)
-            addresses: Words = raw["tail"].astype(np.uint64)
-            addresses &= _TID_MASK
+            addresses: Words = raw["head"].astype(np.uint64)
+            addresses >>= np.uint64(64 - LEAF_SHIFT)
             addresses |= np.uint64(leaf.number << LEAF_SHIFT)
             keys.append(
                 KeyRecords(
@@ -259,17 +269,39 @@ class ChunkReader:
         return False
 
 
-def _answer(key: ResolvedKey, operands: Sequence[str], part: str | None, tid: str) -> str:
+def in_any_order(digest: str, tid: str, _takes_part: str, only: str) -> str:
+    """Pack records of rows in any order: address and digest are joined for each row."""
+    return (
+        f"pg_catalog.string_agg(pg_catalog.tidsend({tid}) OPERATOR(pg_catalog.||) {digest},"
+        f" ''::bytea){only}"
+    )
+
+
+def in_heap_order(digest: str, tid: str, takes_part: str, only: str) -> str:
+    """Pack records of rows in the order of their addresses.
+
+    The address is the separator before its digest, which saves joining the two. The
+    first separator is left out by the server; it is the least address.
+    """
+    return (
+        f"pg_catalog.tidsend(pg_catalog.min({tid}) FILTER (WHERE {takes_part}))"
+        " OPERATOR(pg_catalog.||)"
+        f" pg_catalog.string_agg({digest}, pg_catalog.tidsend({tid})){only}"
+    )
+
+
+def _answer(
+    key: ResolvedKey, operands: Sequence[str], part: str | None, tid: str, packing: Packing
+) -> str:
     """Write, for one key, how many rows take part and their records in one ``bytea``."""
+    takes_part = key.takes_part(operands, part)
     only = f" FILTER (WHERE {part})" if part else ""
     if key.nulls_distinct and len(operands) == 1:
         counted = f"pg_catalog.count({operands[0]}){only}"
     else:
-        counted = f"pg_catalog.count(*) FILTER (WHERE {key.takes_part(operands, part)})"
-    return (
-        f"{counted}, coalesce(pg_catalog.string_agg({key.digest(operands)}"
-        f" OPERATOR(pg_catalog.||) pg_catalog.tidsend({tid}), ''::bytea){only}, ''::bytea)"
-    )
+        counted = f"pg_catalog.count(*) FILTER (WHERE {takes_part})"
+    records = packing(key.digest(operands), tid, takes_part, only)
+    return f"{counted}, coalesce({records}, ''::bytea)"
 
 
 def check_plan(

@@ -23,7 +23,7 @@ from ..errors import LockNotAvailable, QueryFailed, UnprovenIndex, UnreadableDat
 from ..session import PINNED, Session
 from ..table import Leaf, Table, quoted
 from .checkpoint import Segment
-from .chunk import Chunk, ChunkReader, check_plan, lost_row, tid_address
+from .chunk import Chunk, ChunkReader, check_plan, in_any_order, lost_row, tid_address
 from .pace import ChunkSize
 from .position import Step
 
@@ -167,6 +167,7 @@ class KeyOrder:
         query = self._reader.statement(
             leaf,
             f"(SELECT ctid, * FROM ONLY {leaf.sql} {where}ORDER BY {key.sorted} OFFSET 0) AS r",
+            in_any_order,
         )
         params = [*last, *(bound or ())]
         path = {"search_path": self._reader.search_path}

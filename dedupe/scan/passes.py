@@ -238,6 +238,7 @@ class Passes:
             if self._at.held():
                 return
             yield digests, addresses
+            del digests, addresses
 
     def _check_identity(self) -> None:
         """Check once more that no heap was rewritten, and no key changed, while rows were read."""

@@ -48,6 +48,8 @@ def candidates(spill: Spill, key: int, limit: int) -> Iterator[tuple[float, Word
         if size > limit:
             for digests, addresses in _refine(spill, parts, limit):
                 yield (done - size) / total, digests, addresses
+                # Let go of one slice before the next is made.
+                del digests, addresses
         elif size:
             yield (done / total, *_twins_of_parts(spill, parts, low, high))
         low = high
@@ -217,6 +219,7 @@ def _gather(
         found_digests.append(digests[mine])
         found_addresses.append(addresses[mine])
     digests, addresses = np.concatenate(found_digests), np.concatenate(found_addresses)
+    del found_digests, found_addresses
     if _position(level) >= 64:
         order = np.lexsort((addresses, digests))
         digests, addresses = digests[order], addresses[order]
