@@ -9,12 +9,16 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import click
 
 from dedupe.errors import UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 #: Every key of every table, with the types its value may have.
 KNOWN: Mapping[str, Mapping[str, tuple[type, ...]]] = {
@@ -73,6 +77,26 @@ class Config:
             ) from error
         _check(path, tables)
         return cls(path=path, tables=tables)
+
+
+def settings_option(command: F) -> F:
+    """Add --config to a command, as behind ``pgmend``, and load the settings for it."""
+    return click.option(
+        "--config",
+        metavar="FILE",
+        help="Settings file; else $PGMEND_CONFIG, ./pgmend.toml.",
+        expose_value=False,
+        callback=_load,
+    )(command)
+
+
+def _load(context: click.Context, _: click.Parameter, given: str | None) -> None:
+    before = context.obj
+    if before and given and before != given:
+        raise UsageError(
+            f"two settings files: {before} and {given}", hint="Say --config once: drop one."
+        )
+    context.obj = Config.load(given or before)
 
 
 def _check(path: Path, tables: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from dedupe.errors import FailureError
 from dedupe.lab import Damage, Proof, build_statuses, prove, server
 
 from .exits import ExitCode
-from .output import aligned, note, one_line
+from .output import aligned, counted, note, one_line
 
 INDEX = "index_statuses_on_uri"
 #: seconds that the scan is slowed down to, so that it has a middle to be killed in
@@ -189,6 +189,4 @@ def _compare(run: Run, proof: Proof, planted: list[set[int]]) -> bool:
 
 
 def _count(number: int | None, what: str) -> str:
-    if number is None:
-        return f"no {what}"
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    return f"no {what}" if number is None else counted(number, what)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
-import tempfile
-import traceback
 from pathlib import Path
+from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main() -> None:
@@ -19,14 +21,41 @@ def main() -> None:
 
     The codes stand here as numbers, because their module imports the library.
     """
+    for number in _SIGNALS:
+        signal.signal(number, _leave)
+    _open_streams()
     try:
-        code = _guarded()
+        try:
+            code = _guarded()
+        except Exception:
+            code = _unforeseen()
+        code = _flushed(code)
     except KeyboardInterrupt:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
         _say("pgmend: stopped")
-        code = 3
-    except Exception:
-        code = _unforeseen()
-    sys.exit(_flushed(code))
+        code = _flushed(3)
+    for number in _SIGNALS:
+        # All is said; the end of the interpreter shall not change the code.
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Open what the caller closed: else the next file opened would be taken for it."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            # The lowest number that is free is the one that is missing.
+            handle = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(handle, "w" if number else "r", encoding="utf-8"))
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    """End at once: while modules are imported an exception could get lost, or a module break."""
+    try:
+        os.write(2, b"pgmend: stopped\n")
+    finally:
+        os._exit(3)
 
 
 def _guarded() -> int:
@@ -41,6 +70,8 @@ def _guarded() -> int:
     # Only now: these import the library.
     from cli.root import run
 
+    for number in _SIGNALS:
+        signal.signal(number, signal.default_int_handler)
     return run(sys.argv[1:])
 
 
@@ -65,6 +96,10 @@ def foreign_dedupe() -> str | None:
 
 def _unforeseen() -> int:
     """Write the traceback to a file and name it; to stderr where that fails."""
+    # Only now: the sooner ``main`` runs, the sooner a signal is heard.
+    import tempfile
+    import traceback
+
     kind, error, _ = sys.exc_info()
     words = f"pgmend: error: unforeseen {kind.__name__ if kind else 'failure'}: {error}"
     try:

@@ -48,6 +48,11 @@ def one_line(text: str) -> str:
     )
 
 
+def counted(number: int, what: str) -> str:
+    """Write a number of things: ``1 group``, ``2,000 groups``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def print_json(value: object) -> None:
     """Print one JSON value as one line of ASCII, which survives any locale."""
     print(json.dumps(value, default=str))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from dedupe import Progress
 
-from .output import note, one_line
+from .output import counted, note, one_line
 
 #: seconds between two plain lines of one phase
 _LINE_SECONDS = 10.0
@@ -50,7 +51,7 @@ class Reporter:
         try:
             if event.message is not None:
                 self.tell(event.message)
-            if sys.stderr.isatty():
+            if _room_for_a_bar():
                 self._show_bar(event)
             else:
                 self._show_line(event)
@@ -78,12 +79,14 @@ class Reporter:
                 dynamic_ncols=True,
                 mininterval=0.0,
                 miniters=0,
+                desc=self._label,
+                bar_format="{desc} {percentage:3.0f}%|{bar}|",
             )
         self._bar.n = event.fraction
         self._bar.set_description_str(f"{self._label}: {event.waiting or event.phase}", False)
         left = f", {_duration(event.eta_seconds)} left" if event.eta_seconds else ""
         # A postfix of tqdm's would begin with a comma.
-        counts = f"{event.rows:,} rows, {event.groups:,} groups{left}"
+        counts = f"{_counts(event)}{left}"
         self._bar.bar_format = f"{{desc}} {{percentage:3.0f}}%|{{bar}}| {counts}"
         self._bar.refresh()
 
@@ -99,8 +102,23 @@ class Reporter:
         waits = f", waiting: {one_line(event.waiting)}" if event.waiting else ""
         note(
             f"{_now()} {self._label}: {event.phase}, {event.fraction:.0%},"
-            f" {event.rows:,} rows, {event.groups:,} groups{left}{waits}"
+            f" {_counts(event)}{left}{waits}"
         )
+
+
+def _room_for_a_bar() -> bool:
+    """Tell whether stderr is a terminal that knows its size; some containers' do not."""
+    if not sys.stderr.isatty():
+        return False
+    try:
+        columns, lines = os.get_terminal_size(sys.stderr.fileno())
+    except OSError:
+        return False
+    return columns > 0 and lines > 0
+
+
+def _counts(event: Progress) -> str:
+    return f"{counted(event.rows, 'row')}, {counted(event.groups, 'group')}"
 
 
 def _now() -> str:

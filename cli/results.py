@@ -2,53 +2,39 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from dedupe import Run, RunStatus
 
 from .exits import ExitCode
-from .output import FORMAT_VERSION, aligned, one_line, print_json, styled
+from .output import FORMAT_VERSION, aligned, counted, note, one_line, print_json, styled
+from .runs import Scans
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """A table of --all-unique that could not be scanned."""
-
-    #: the table's label
-    table: str
-    #: why, and what to do about it
-    message: str
-    hint: str | None
-    #: the exit code that the reason would have had alone
-    code: ExitCode
-
-
-def outcome(runs: Sequence[Run], refused: Sequence[Refusal]) -> ExitCode:
+def outcome(scans: Scans) -> ExitCode:
     """Return the exit code: what is incomplete weighs more than what was found."""
-    if any(run.status is not RunStatus.FINISHED for run in runs):
+    if not scans.finished:
         return ExitCode.STOPPED
-    if refused:
-        return max(refusal.code for refusal in refused)
-    found = any(run.unreadable or any(key.groups for key in run.keys) for run in runs)
+    if scans.refused:
+        return max(refusal.code for refusal in scans.refused)
+    found = any(run.unreadable or any(key.groups for key in run.keys) for run in scans.runs)
     return ExitCode.FOUND if found else ExitCode.OK
 
 
-def scan_facts(runs: Sequence[Run], path: Path, refused: Sequence[Refusal] = ()) -> dict[str, Any]:
+def scan_facts(scans: Scans) -> dict[str, Any]:
     """Return the JSON object of ``scan --json``; several tables share one object."""
-    unfinished = [run for run in runs if run.status is not RunStatus.FINISHED]
+    runs = scans.runs
     dates = [run.as_of for run in runs if run.as_of is not None]
     unreadable = [(row, run) for run in runs for row in run.unreadable]
     return {
         "format_version": FORMAT_VERSION,
-        "run": str(path),
-        "status": str(unfinished[0].status if unfinished else RunStatus.FINISHED),
+        "run": str(scans.path),
+        "status": str(scans.status),
         # Of several tables, the oldest moment: what is told holds since then.
-        "as_of": min(dates).isoformat() if dates and not unfinished else None,
+        "as_of": min(dates).isoformat() if dates and scans.finished else None,
         "keys": [
             {
                 "name": key.name,
@@ -81,27 +67,43 @@ def scan_facts(runs: Sequence[Run], path: Path, refused: Sequence[Refusal] = ())
             }
             for row, _ in unreadable
         ],
-        "refused": [{"table": each.table, "message": each.message} for each in refused],
+        "refused": [
+            {"table": each.table, "key": each.key, "message": each.message}
+            for each in scans.refused
+        ],
+        "tables": scans.tables,
+        "tables_scanned": scans.scanned,
     }
 
 
-def print_scan(
-    runs: Sequence[Run], path: Path, *, as_json: bool, refused: Sequence[Refusal] = ()
-) -> None:
-    """Print what finished scans found; a reader who has left changes nothing."""
+def print_scan(scans: Scans, *, as_json: bool) -> None:
+    """Print what a finished scan found; a reader who has left changes nothing."""
     try:
-        _print_scan(runs, path, as_json=as_json, refused=refused)
+        if as_json:
+            print_json(scan_facts(scans))
+        else:
+            _print_scan(scans)
     except BrokenPipeError:
         # The exit code still says what was found.
         return
 
 
-def _print_scan(
-    runs: Sequence[Run], path: Path, *, as_json: bool, refused: Sequence[Refusal]
-) -> None:
+def print_stopped(scans: Scans, go_on: str, *, let_go: bool, as_json: bool) -> None:
+    """Tell how far a scan came before it was stopped, and the command that goes on."""
+    place = f"{scans.fraction:.0%}"
+    if scans.schemas is not None:
+        # Of several tables, one is read at a time.
+        reading = [run for run in scans.runs if run.status is not RunStatus.FINISHED]
+        place = "".join(f"{run.fraction:.0%} of {run.table}, " for run in reading) + scans.counts
+    lost = "what was read since the last checkpoint is" if let_go else "nothing that was read is"
+    note(f"pgmend: {'let go' if let_go else 'stopped'} at {one_line(place)}; {lost} lost")
+    note(f"HINT: Go on with: {go_on}")
     if as_json:
-        print_json(scan_facts(runs, path, refused))
-        return
+        print_scan(scans, as_json=True)
+
+
+def _print_scan(scans: Scans) -> None:
+    runs = scans.runs
     header = ("table", "key", "rows", "groups", "rows in groups", "surplus rows")
     rows = [
         (
@@ -122,16 +124,25 @@ def _print_scan(
             place = f"row {row.ctid}" if row.ctid else f"block {row.block}"
             label = one_line(f"{row.schema}.{row.table}")
             print(f"unreadable: {label} {place}: {one_line(row.message)}")
+    for refusal in scans.refused:
+        print(f"refused: {one_line(refusal.what)}: {one_line(refusal.message)}")
     dates = [run.as_of for run in runs if run.as_of is not None]
     groups = sum(key.groups for run in runs for key in run.keys)
     moment = f"As of {moment_text(min(dates))}: " if dates else ""
     if groups:
-        found = styled(f"{groups:,} groups of duplicates", sys.stdout, fg="red", bold=True)
-        print(f"{moment}{found}. Every row of them: pgmend groups {path}")
+        words = f"{counted(groups, 'group')} of duplicates"
+        found = styled(words, sys.stdout, fg="red", bold=True)
+        print(f"{moment}{found}. Every row of them: {_groups_command(scans)}")
     elif any(run.unreadable for run in runs):
         print(f"{moment}no duplicates in what could be read.")
+    elif scans.refused:
+        print(f"{moment}no duplicates in what could be scanned.")
     else:
         print(f"{moment}{styled('no duplicates', sys.stdout, fg='green')}.")
+
+
+def _groups_command(scans: Scans) -> str:
+    return shlex.join(["pgmend", "groups", str(scans.path)])
 
 
 def moment_text(moment: datetime) -> str:
@@ -139,10 +150,10 @@ def moment_text(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def status_facts(runs: Sequence[Run], path: Path) -> dict[str, Any]:
+def status_facts(scans: Scans) -> dict[str, Any]:
     """Return the JSON object of ``status --json``."""
     return {
-        **scan_facts(runs, path),
+        **scan_facts(scans),
         "runs": [
             {
                 "run": str(run.path),
@@ -157,31 +168,51 @@ def status_facts(runs: Sequence[Run], path: Path) -> dict[str, Any]:
                 },
                 "definitions": list(run.definitions),
             }
-            for run in runs
+            for run in scans.runs
         ],
     }
 
 
-def print_status(runs: Sequence[Run]) -> None:
+def print_status(scans: Scans) -> None:
     """Print where runs are and what the finished ones found."""
-    for run in runs:
-        target = run.target
-        facts = [
-            ("run", str(run.path)),
-            ("status", f"{run.status}, {run.fraction:.0%} done"),
-            ("table", run.table),
-            ("database", f"{target.dbname} on {target.host}, port {target.port}, as {target.user}"),
-            ("started", moment_text(run.started)),
-            ("as of", moment_text(run.as_of) if run.as_of else "not known before the sweep"),
-            ("work", f"{run.seconds:.1f} s, {run.spill_bytes:,} bytes spilled"),
-            *(("key", text) for text in run.definitions),
-        ]
-        for name, value in facts:
-            print(f"{name:10} {one_line(value)}")
-        if run.status is RunStatus.FINISHED:
-            for key in run.keys:
-                print(
-                    f"{'found':10} {one_line(key.name)}: {key.groups:,} groups,"
-                    f" {key.rows_in_groups:,} rows, {key.surplus_rows:,} more than unique"
-                )
+    if scans.schemas is not None:
+        _line("run", str(scans.path))
+        _line("status", scans.how_far)
+    for run in scans.runs:
+        if scans.schemas is not None:
+            print()
+        _print_run(run)
+    if scans.refused and scans.schemas is not None:
         print()
+    for refusal in scans.refused:
+        _line("refused", f"{refusal.what}: {refusal.message}")
+
+
+def _print_run(run: Run) -> None:
+    target = run.target
+    _line("run", str(run.path))
+    _line("status", f"{run.status}, {run.fraction:.0%} done")
+    _line("table", run.table)
+    _line("database", f"{target.dbname} on {target.host}, port {target.port}, as {target.user}")
+    _line("started", moment_text(run.started))
+    _line("as of", moment_text(run.as_of) if run.as_of else "not known before the sweep")
+    _line("work", f"{run.seconds:.1f} s, {run.spill_bytes:,} bytes spilled")
+    for definition in run.definitions:
+        # Under which path it is read and how it is digested is for programs: status --json.
+        shown = definition.rpartition("\nsearch_path ")[0] or definition
+        # An expression ends on a line of its own, in case it ends in a comment.
+        for number, line in enumerate(shown.replace("\n)", ")").split("\n")):
+            _line("" if number else "key", line)
+    if run.status is RunStatus.FINISHED:
+        for key in run.keys:
+            _line(
+                "found",
+                f"{key.name}: {counted(key.groups, 'group')},"
+                f" {counted(key.rows_in_groups, 'row')}, {key.surplus_rows:,} more than unique",
+            )
+        if run.unreadable:
+            _line("unreadable", f"{counted(len(run.unreadable), 'row or block')}")
+
+
+def _line(name: str, value: str) -> None:
+    print(f"{name:10} {one_line(value)}")

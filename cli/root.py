@@ -11,7 +11,6 @@ import click
 from dedupe import DedupeError
 
 from . import commands, output
-from .config import Config
 from .exits import ExitCode, code_of
 
 
@@ -54,7 +53,8 @@ def pgmend(context: click.Context, config: str | None) -> None:
     Exit codes: 0 nothing found, 1 findings exist, 2 usage, 3 stopped and can go
     on, 4 refused for safety, 5 failure.
     """
-    context.obj = Config.load(config)
+    # Every command loads it, for it may be said behind the command, too.
+    context.obj = config
 
 
 for command in commands.ALL:
@@ -79,7 +79,7 @@ def run(arguments: Sequence[str]) -> int:
         )
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
-        output.note("pgmend: stopped before there was anything to go on with; run it again")
+        output.note("pgmend: stopped")
         return ExitCode.STOPPED
     except (BrokenPipeError, _ClosedPipe):
         return ExitCode.OK

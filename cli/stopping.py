@@ -16,12 +16,17 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopping:
-    """A context in which the two signals stop the scan that ``watch`` was told of."""
+    """A context in which the two signals stop the scan that ``watch`` was told of.
+
+    While none is told, there is nothing that a safe point could keep: a signal is then
+    a KeyboardInterrupt at once, like a second one.
+    """
 
     def __init__(self) -> None:
         #: a stop was asked for
         self.wanted = False
-        self._scanning = False
+        #: it was asked for once more, while the scan was on its way to a safe point
+        self.let_go = False
         self._run: Run | None = None
 
     def __enter__(self) -> Self:
@@ -37,27 +42,24 @@ class Stopping:
         for number, handler in self._before:
             signal.signal(number, handler)
 
-    def begin(self) -> None:
-        """From here on a first signal waits for the run instead of raising."""
-        self._scanning = True
+    def watch(self, run: Run) -> None:
+        """Take the live run of the scan that is going on."""
+        self._run = run
+
+    def forget(self) -> None:
+        """Let go of the run: its scan is over, and what comes then need not be waited for."""
         self._run = None
 
-    def watch(self, run: Run) -> None:
-        """Take the live run; stops it if a signal came before it was known."""
-        if run is not self._run:
-            self._run = run
-            if self.wanted:
-                run.stop()
-
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        run = self._run
         if self.wanted:
             # Asked twice: let go now, and let a third signal end the process itself.
+            self.let_go = run is not None
             for each in _SIGNALS:
                 signal.signal(each, signal.SIG_DFL)
             raise KeyboardInterrupt
         self.wanted = True
-        if not self._scanning:
+        if run is None:
             raise KeyboardInterrupt
-        if self._run is not None:
-            # In a thread, because the interrupted code may hold the lock that stop() needs.
-            threading.Thread(target=self._run.stop, daemon=True).start()
+        # In a thread, because the interrupted code may hold the lock that stop() needs.
+        threading.Thread(target=run.stop, daemon=True).start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import shutil
@@ -10,8 +11,9 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from dedupe.lab import Server
 from dedupe.lab.binaries import account
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+
+_numbers = itertools.count(1)
 
 
 @contextmanager
@@ -186,6 +190,41 @@ def caught_up(primary: Connection, follower: Connection) -> None:
     pytest.fail("the standby does not follow")
 
 
+@dataclass(frozen=True)
+class Breakable:
+    """A server that tests stop, crash and damage one after another, and a database of one's own."""
+
+    server: Server
+    dsn: str
+
+    @classmethod
+    @contextmanager
+    def serve(cls, started: Server) -> Iterator[Breakable]:
+        """Give a fresh database of a running server, whatever the last test left behind."""
+        started.start()
+        name = f"broken_{next(_numbers)}"
+        try:
+            yield cls(started, started.create_database(name))
+        finally:
+            started.start()
+            started.drop_database(name)
+
+    def crash(self) -> None:
+        """Stop the server as a power cut would, and start it again."""
+        self.server.stop("immediate")
+        self.server.start()
+
+    def spoil(self, file: str, blocks: Iterable[int], size: int, data: bytes) -> None:
+        """Overwrite the beginning of blocks on the disk, while the server is down."""
+        assert self.server.data is not None
+        self.server.stop()
+        with (self.server.data / file).open("r+b") as heap:
+            for block in blocks:
+                heap.seek(block * size)
+                heap.write(data)
+        self.server.start()
+
+
 def page_of(connection: Connection, relation: str) -> tuple[str, int]:
     """Return the file of a relation below the data directory, and the size of a block."""
     row = connection.execute(
@@ -193,15 +232,6 @@ def page_of(connection: Connection, relation: str) -> tuple[str, int]:
     ).fetchone()
     assert row is not None
     return row
-
-
-def spoil(server: Server, file: str, block: int, size: int, data: bytes) -> None:
-    """Overwrite the beginning of a block on the disk of a stopped server."""
-    assert server.data is not None
-    assert not server.running
-    with (server.data / file).open("r+b") as heap:
-        heap.seek(block * size)
-        heap.write(data)
 
 
 @contextmanager

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import click
 
-from dedupe import RunStatus
-from dedupe.errors import UsageError
-
 from .. import output
+from ..config import settings_option
 from ..exits import ExitCode
-from ..runs import open_runs
+from ..runs import finished_scans
 
 
 @click.command("groups", short_help="Print every row of every duplicate group.")
@@ -24,15 +22,11 @@ from ..runs import open_runs
     show_default=True,
     help="jsonl: one JSON object a row.",
 )
+@settings_option
 def groups_command(run: Path, form: str) -> int:
     """Stream every member of every duplicate group of RUN; needs no server."""
-    runs = open_runs(run)
-    for each in runs:
-        if each.status is not RunStatus.FINISHED:
-            raise UsageError(
-                f"the scan in {each.path} is not finished ({each.status},"
-                f" {each.fraction:.0%}); its groups are not known yet",
-                hint="Give its scan command again: it goes on where it stopped.",
-            )
-    output.print_groups((group for each in runs for group in each.groups()), form)
+    scans = finished_scans(run)
+    for refusal in scans.refused:
+        output.note(output.one_line(f"not scanned: {refusal.what}: {refusal.message}"))
+    output.print_groups((group for each in scans.runs for group in each.groups()), form)
     return ExitCode.OK

@@ -11,11 +11,12 @@ import click
 from dedupe.errors import UsageError
 
 from .. import output, results
+from ..config import settings_option
 from ..exits import ExitCode
 from ..keys import Asked, key_options
 from ..options import connecting, connection_options
-from ..runs import BASE
-from ..scanning import Scanner, finished_run, how_to_go_on, remembered_target
+from ..runs import BASE, finished_scans
+from ..scanning import Scanner, remembered_target
 from ..stopping import Stopping
 
 
@@ -31,6 +32,7 @@ from ..stopping import Stopping
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @click.option("-v", "--verbose", is_flag=True, help="Progress every second.")
 @connection_options
+@settings_option
 @click.pass_context
 def scan_command(
     context: click.Context,
@@ -52,35 +54,46 @@ def scan_command(
     tuning = {n: given.pop(n) for n in ("order", "memory", "jobs", "nice")}
     where = connecting(config, **connection)
     asked = Asked.of(**given, configured_schemas=config.get("scan", "schema", default=()))
-    if not fresh and (known := finished_run(run, asked)) is not None and run is not None:
-        results.print_scan(known, run, as_json=as_json)
-        return results.outcome(known, ())
     if not asked.anything:
+        return _print_again(run if not fresh else None, as_json=as_json)
+    with Stopping() as stopping:
+        try:
+            scanner = Scanner(
+                database=where.open(remembered_target(run)),
+                stopping=stopping,
+                base=Path(config.get("scan", "runs", default=BASE)),
+                place=run,
+                fresh=fresh,
+                quiet=quiet,
+                verbose=verbose,
+                options={
+                    name: value
+                    for name, said in tuning.items()
+                    if (value := config.get("scan", name, said)) is not None
+                },
+                arguments=sys.argv[1:],
+            )
+            scans = scanner.scan(asked)
+        except KeyboardInterrupt:
+            output.note("pgmend: stopped before there was anything to go on with; run it again")
+            return ExitCode.STOPPED
+    if scans.finished:
+        results.print_scan(scans, as_json=as_json)
+    else:
+        go_on = scanner.how_to_go_on(scans.path)
+        results.print_stopped(scans, go_on, let_go=stopping.let_go, as_json=as_json)
+    return results.outcome(scans)
+
+
+def _print_again(run: Path | None, *, as_json: bool) -> int:
+    """Print what the finished scan in ``run`` found."""
+    if run is None or not run.exists():
         raise UsageError(
-            "say what to scan" if run is None else f"there is no finished scan in {run}",
+            "say what to scan" if run is None else f"there is no scan in {run}",
             hint="pgmend scan TABLE --index NAME | --key COLUMN | --all-unique.",
         )
-    with Stopping() as stopping:
-        scanner = Scanner(
-            database=where.open(remembered_target(run)),
-            stopping=stopping,
-            base=Path(config.get("scan", "runs", default=BASE)),
-            place=run,
-            fresh=fresh,
-            quiet=quiet,
-            verbose=verbose,
-            options={
-                name: value
-                for name, said in tuning.items()
-                if (value := config.get("scan", name, said)) is not None
-            },
-        )
-        scanned = scanner.scan(asked)
-    if scanned.stopped:
-        output.note(f"pgmend: stopped at {scanned.fraction:.0%}; nothing that was read is lost")
-        output.note(f"HINT: Go on with: {how_to_go_on(scanned.path, sys.argv[1:])}")
-        if as_json:
-            output.print_json(results.scan_facts(scanned.runs, scanned.path, scanned.refused))
-        return ExitCode.STOPPED
-    results.print_scan(scanned.runs, scanned.path, as_json=as_json, refused=scanned.refused)
-    return results.outcome(scanned.runs, scanned.refused)
+    scans = finished_scans(run)
+    for refusal in scans.refused:
+        refusal.tell()
+    results.print_scan(scans, as_json=as_json)
+    return results.outcome(scans)

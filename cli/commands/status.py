@@ -7,18 +7,20 @@ from pathlib import Path
 import click
 
 from .. import output, results
+from ..config import settings_option
 from ..exits import ExitCode
-from ..runs import open_runs
+from ..runs import open_scans
 
 
 @click.command("status", short_help="Tell how far a run is and what it found.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+@settings_option
 def status_command(run: Path, as_json: bool) -> int:
     """Tell how far RUN is, which database it belongs to and what it found; needs no server."""
-    runs = open_runs(run)
+    scans = open_scans(run)
     if as_json:
-        output.print_json(results.status_facts(runs, run))
+        output.print_json(results.status_facts(scans))
     else:
-        results.print_status(runs)
+        results.print_status(scans)
     return ExitCode.OK

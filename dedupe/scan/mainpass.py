@@ -120,7 +120,11 @@ class MainPass:
                 )
                 self._save(waiting, witness)
 
-            done = read_segments(self._at.work(order), state.segments(), flush, self._at.tick)
+            def tick(reason: str | None) -> None:
+                self._save(waiting, witness)
+                self._at.tick(reason)
+
+            done = read_segments(self._at.work(order), state.segments(), flush, tick)
             end = time.monotonic() + _STOP_SECONDS
             while waiting and (done or time.monotonic() < end):
                 self._save(waiting, witness)

@@ -20,11 +20,11 @@ import pytest
 
 from cli.exits import ExitCode
 from dedupe import MatchKey, Run, RunStatus, scan
-from dedupe.lab import Server
+from dedupe.lab import Server, server
 from dedupe.lab.damage import Damage, damage
 from dedupe.scan.checkpoint import State
 
-from ..faults import fill, page_of, pooler, pretender, small_disk, spoil
+from ..faults import Breakable, fill, page_of, pooler, pretender, small_disk
 from ..scanning import GROUPS, ROWS, Moments, act_on_scans, heap_groups, make_table, told_groups
 from .conftest import Command, Connection
 
@@ -50,6 +50,22 @@ def said(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
 def facts(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     (line,) = done.stdout.splitlines()
     return json.loads(line)
+
+
+@pytest.fixture(scope="module")
+def broken_often() -> Iterator[Server]:
+    """Give a server for the tests that break one."""
+    if os.environ.get("PGMEND_LAB_DSN"):
+        pytest.skip("PGMEND_LAB_DSN names the only server")
+    with server() as started:
+        yield started
+
+
+@pytest.fixture
+def breakable(broken_often: Server) -> Iterator[Breakable]:
+    """Give a server to stop, crash and damage, with a fresh database."""
+    with Breakable.serve(broken_often) as fresh:
+        yield fresh
 
 
 @pytest.fixture
@@ -266,7 +282,7 @@ def test_a_partition_that_came_since_the_checkpoint(
 
 @pytest.mark.usefixtures("begun")
 def test_another_database_or_server(
-    pgmend: Command, lab: Server, db: Connection, own_server: Server
+    pgmend: Command, lab: Server, db: Connection, breakable: Breakable
 ) -> None:
     copy = lab.create_database(f"copy_{db.info.dbname}")
     try:
@@ -277,9 +293,9 @@ def test_another_database_or_server(
         lab.drop_database(f"copy_{db.info.dbname}")
     assert done.returncode == ExitCode.REFUSED
     assert f"the run belongs to another database: {db.info.dbname}, not copy_" in said(done)[0]
-    with psycopg.connect(own_server.dsn(), autocommit=True) as other:
+    with psycopg.connect(breakable.dsn, autocommit=True) as other:
         make_table(other)
-    done = against(pgmend, own_server.dsn())("scan", *KEY, "--run", "r")
+    done = against(pgmend, breakable.dsn)("scan", *KEY, "--run", "r")
     assert done.returncode == ExitCode.REFUSED
     assert "another database cluster (system identifier)" in said(done)[0]
     assert "Connect to the server that the run was made on" in said(done)[1]
@@ -298,17 +314,16 @@ def test_damaged_and_foreign_directories(pgmend: Command, begun: Path) -> None:
     assert "--fresh" in said(done)[1]
     spill.write_bytes(whole)
     state.write_bytes(saved[:5000])
-    for command in (["scan", *KEY, "--run", "r"], ["status", "r"], ["groups", "r"]):
+    for command in (["scan", *KEY, "--run", "r"], ["status", "r"]):
         done = pgmend(*command)
         assert done.returncode == ExitCode.FAILURE
         assert said(done)[0].startswith("r/state.sqlite is damaged: ")
     state.write_bytes(saved)
     with State.opened(begun) as opened, opened.commit():
         opened.save_facts(format_version=2)
-    for command in (["scan", *KEY, "--run", "r"], ["status", "r"]):
-        done = pgmend(*command)
-        assert done.returncode == ExitCode.USAGE
-        assert said(done)[0] == "r was written in format 2; this pgmend reads format 1"
+    done = pgmend("scan", *KEY, "--run", "r")
+    assert done.returncode == ExitCode.USAGE
+    assert said(done)[0] == "r was written in format 2; this pgmend reads format 1"
     assert pgmend("scan", *KEY, "--run", "r", "--fresh", "-q").returncode == ExitCode.FOUND
     (begun / "groups.sqlite").write_bytes((begun / "groups.sqlite").read_bytes()[:4097])
     done = pgmend("groups", "r")
@@ -328,19 +343,19 @@ def test_damaged_and_foreign_directories(pgmend: Command, begun: Path) -> None:
 
 
 def test_a_server_that_restarts_is_waited_for(
-    pgmend: Command, own_server: Server, moments: Moments
+    pgmend: Command, breakable: Breakable, moments: Moments
 ) -> None:
     """Scenario: the server crashes while the command reads, and is up again a second later.
     Outcome: told on stderr, and the result is the heap's.
     """
-    dsn = own_server.dsn()
+    dsn = breakable.dsn
     with psycopg.connect(dsn, autocommit=True) as db:
         make_table(db)
         truth = heap_groups(db, "t", "k")
     begin(pgmend, dsn, moments)
     with paused(against(pgmend, dsn)) as going:
-        own_server.stop("immediate")
-        timer = threading.Timer(1.0, own_server.start)
+        breakable.server.stop("immediate")
+        timer = threading.Timer(1.0, breakable.server.start)
         timer.start()
         done = going.go_on()
         timer.join()
@@ -351,19 +366,19 @@ def test_a_server_that_restarts_is_waited_for(
 
 
 def test_a_server_that_stays_away_is_a_failure_that_can_pass(
-    pgmend: Command, own_server: Server, moments: Moments
+    pgmend: Command, breakable: Breakable, moments: Moments
 ) -> None:
     """Scenario: the server is stopped for longer than the command waits.
     Outcome: 5 with the word to go on; status and the same command afterwards do.
     """
-    dsn = own_server.dsn()
+    dsn = breakable.dsn
     with psycopg.connect(dsn, autocommit=True) as db:
         make_table(db)
         truth = heap_groups(db, "t", "k")
     begin(pgmend, dsn, moments)
     command = against(pgmend, dsn)
     with paused(command) as going:
-        own_server.stop()
+        breakable.server.stop()
         done = going.go_on()
     assert done.returncode == ExitCode.FAILURE, done.stderr
     assert done.stdout == ""
@@ -374,7 +389,7 @@ def test_a_server_that_stays_away_is_a_failure_that_can_pass(
     status = json.loads(command("status", "r", "--json").stdout)
     assert status["status"] == "interrupted"
     assert 0 < status["runs"][0]["fraction"] < 1
-    own_server.start()
+    breakable.server.start()
     done = command("scan", *KEY, "--run", "r", "--json")
     assert done.returncode == ExitCode.FOUND, done.stderr
     assert facts(done)["keys"][0]["rows"] == ROWS
@@ -519,12 +534,12 @@ def test_a_small_disk(pgmend: Command, db: Connection, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("order", ["physical", "key"])
 def test_rows_that_cannot_be_read_are_findings(
-    pgmend: Command, own_server: Server, order: str
+    pgmend: Command, breakable: Breakable, order: str
 ) -> None:
     """Scenario: no duplicates, but a page of the TOAST table is lost.
     Outcome: 1; each row by its address, on stdout and in JSON; key order goes on, too.
     """
-    dsn = own_server.dsn()
+    dsn = breakable.dsn
     with psycopg.connect(dsn, autocommit=True) as db:
         db.execute(
             "CREATE TABLE t (id int PRIMARY KEY, k text);"
@@ -536,9 +551,7 @@ def test_rows_that_cannot_be_read_are_findings(
         ).fetchone()
         assert toast is not None
         file, size = page_of(db, toast[0])
-    own_server.stop()
-    spoil(own_server, file, 3, size, b"\0" * size)
-    own_server.start()
+    breakable.spoil(file, [3], size, b"\0" * size)
     command = against(pgmend, dsn)
     done = command("scan", *KEY, "--run", "r", "--order", order)
     assert done.returncode == ExitCode.FOUND, done.stderr
@@ -553,14 +566,12 @@ def test_rows_that_cannot_be_read_are_findings(
     assert told["keys"][0]["rows"] == 100 - len(told["unreadable"])
 
 
-def test_a_page_that_cannot_be_read_is_a_finding(pgmend: Command, own_server: Server) -> None:
-    dsn = own_server.dsn()
+def test_a_page_that_cannot_be_read_is_a_finding(pgmend: Command, breakable: Breakable) -> None:
+    dsn = breakable.dsn
     with psycopg.connect(dsn, autocommit=True) as db:
         make_table(db)
         file, size = page_of(db, "t")
-    own_server.stop()
-    spoil(own_server, file, 40, size, b"\xff" * 24)
-    own_server.start()
+    breakable.spoil(file, [40], size, b"\xff" * 24)
     command = against(pgmend, dsn)
     done = command("scan", *KEY, "--json")
     assert done.returncode == ExitCode.FOUND, done.stderr

@@ -253,7 +253,10 @@ def test_hostile_identifiers(pgmend: Command, db: Connection) -> None:
     quoted = '"' + name.replace('"', '""') + '"'
     index = quoted.replace("ü", "i")
     db.execute(f"CREATE SCHEMA {quoted}".encode())
-    db.execute(f"CREATE TABLE {quoted}.{quoted} ({quoted} text)".encode())
+    db.execute(
+        f"CREATE TABLE {quoted}.{quoted} ({quoted} text, id int8 GENERATED ALWAYS AS IDENTITY,"
+        f" CONSTRAINT {quoted.replace('ü', 'u')} UNIQUE (id))".encode()
+    )
     db.execute(f"INSERT INTO {quoted}.{quoted} VALUES ('a'), ('a'), ('b')".encode())
     db.execute(f"CREATE INDEX {index} ON {quoted}.{quoted} ({quoted})".encode())
     done = pgmend("scan", "--index", f"{quoted}.{index}", "--run", "r")
@@ -265,8 +268,11 @@ def test_hostile_identifiers(pgmend: Command, db: Connection) -> None:
     assert (key["schema"], key["table"], key["groups"]) == (name, name, 1)
     (row, _) = pgmend("groups", "r", "--format", "jsonl").stdout.splitlines()
     assert (json.loads(row)["schema"], json.loads(row)["table"]) == (name, name)
-    everything = pgmend("scan", "--all-unique")
+    everything = pgmend("scan", "--all-unique", "--run", "all")
     assert everything.returncode == ExitCode.OK, everything.stderr
+    for told in (everything, pgmend("status", "all"), pgmend("status", "r")):
+        assert "\x1b" not in told.stdout + told.stderr
+        assert "\\x1b[31m" in told.stdout
 
 
 @pytest.mark.usefixtures("people")
@@ -288,6 +294,38 @@ def test_foreign_and_broken_run_directories(pgmend: Command) -> None:
     broken = pgmend("groups", "r")
     assert broken.returncode == ExitCode.FAILURE
     assert "is damaged" in broken.stderr
+
+
+def test_one_group_is_one_group(pgmend: Command, db: Connection) -> None:
+    db.execute("CREATE TABLE t (k text); INSERT INTO t VALUES ('a'), ('a')")
+    done = pgmend("scan", "t", "--key", "k", "--run", "the run")
+    assert done.returncode == ExitCode.FOUND
+    assert ": 1 group of duplicates. Every row of them: pgmend groups 'the run'\n" in done.stdout
+    assert ", 1 group" in done.stderr
+    assert "1 groups" not in done.stdout + done.stderr
+    assert "found      k: 1 group, 2 rows, 1 more than unique" in pgmend("status", "the run").stdout
+
+
+@pytest.mark.usefixtures("people")
+def test_status_writes_a_key_as_people_read_it(pgmend: Command) -> None:
+    assert pgmend("scan", "people", *NAMES, "--run", "r", "-q").returncode == ExitCode.FOUND
+    done = pgmend("status", "r")
+    assert done.returncode == ExitCode.OK
+    lines = done.stdout.splitlines()
+    place = next(number for number, line in enumerate(lines) if line.startswith("key "))
+    key = lines[place : place + 4]
+    assert key[0] == 'key        table "public"."people"'
+    assert [line[:11] for line in key[1:]] == [" " * 11] * 3
+    assert key[1].strip().startswith("column (lower(name)) text")
+    assert key[2].strip().startswith("column (coalesce(lower(domain), '')) text")
+    assert key[3].strip() == "nulls distinct"
+    assert lines[place + 4].startswith("found ")
+    assert "\\n" not in done.stdout
+    assert "digest" not in done.stdout
+    assert "search_path" not in done.stdout
+    (definition,) = result(pgmend("status", "r", "--json").stdout)["runs"][0]["definitions"]
+    assert "\ndigest " in definition
+    assert "\nsearch_path " in definition
 
 
 def test_unknown_database_and_server(offline: Command, db: Connection) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import time
@@ -63,6 +65,57 @@ def test_a_signal_stops_within_a_second(pgmend: Command, number: signal.Signals)
 
 
 @pytest.mark.usefixtures("crowd")
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_second_signal_lets_go_and_tells_how_to_go_on(pgmend: Command, more: list[str]) -> None:
+    """Scenario: a scan with a checkpoint gets two signals at once.
+    Outcome: 3, what it cost, the command that goes on, and that command works.
+    """
+    with pgmend.start(*GENTLE, "--run", "r", *more) as process:
+        wait_for_work(process, pgmend.where / "r", pgmend)
+        process.send_signal(signal.SIGSTOP)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGCONT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == ExitCode.STOPPED, err
+    assert re.search(r"let go at \d+%; what was read since the last checkpoint is lost\n", err)
+    assert "HINT: Go on with: pgmend scan crowd --key name" in err
+    assert "--run r" in err
+    assert "Traceback" not in err
+    assert [json.loads(line)["status"] for line in out.splitlines()] == ["interrupted"] * len(more)
+    rest = pgmend("scan", "crowd", "--key", "name", "--run", "r", "--json")
+    assert rest.returncode == ExitCode.FOUND, rest.stderr
+    (key,) = json.loads(rest.stdout)["keys"]
+    assert (key["rows"], key["groups"]) == (100_000, 10)
+
+
+@pytest.mark.usefixtures("crowd")
+def test_a_stop_before_a_fresh_look_has_begun_goes_on_with_nothing_old(
+    pgmend: Command, database: str
+) -> None:
+    """Scenario: a finished run; --fresh waits for a lock and gets SIGINT.
+    Outcome: 3 at once, neither the old result nor the word to go on with it.
+    """
+    import psycopg
+
+    key = ["scan", "crowd", "--key", "name", "--run", "r"]
+    assert pgmend(*key, "-q").returncode == ExitCode.FOUND
+    with psycopg.connect(database) as locking:
+        locking.execute("LOCK TABLE crowd IN ACCESS EXCLUSIVE MODE")
+        with pgmend.start(*key, "--fresh", "--json") as process:
+            assert process.stderr is not None
+            assert process.stderr.readline() == "run directory: r\n"
+            time.sleep(0.5)
+            process.send_signal(signal.SIGINT)
+            asked = time.monotonic()
+            out, err = process.communicate(timeout=30)
+            assert time.monotonic() - asked < 1.5
+    assert process.returncode == ExitCode.STOPPED
+    assert out == ""
+    assert err == "pgmend: stopped before there was anything to go on with; run it again\n"
+
+
+@pytest.mark.usefixtures("crowd")
 def test_the_newest_unfinished_run_goes_on(pgmend: Command) -> None:
     """Scenario: a scan without --run is stopped, and the same command is given again.
     Outcome: the same directory, though a finished run of the same key lies beside it.
@@ -114,6 +167,45 @@ def test_a_signal_before_the_scan(offline: Command) -> None:
     assert err == "pgmend: stopped before there was anything to go on with; run it again\n"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("delay", [0.0, 0.01, 0.03, 0.05, 0.1, 0.2, 0.3])
+def test_a_signal_while_the_command_starts(
+    offline: Command, number: signal.Signals, delay: float
+) -> None:
+    """Scenario: the signal comes while modules are imported, settings read, or just after.
+    Outcome: 3 and one line; never the signal's own end, never a trace.
+    """
+    import socket
+
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        port = str(silent.getsockname()[1])
+        with offline.start("scan", "--index", "i", "-h", "127.0.0.1", "-p", port) as process:
+            # From the first module on that is not the interpreter's own, ours is running.
+            maps = Path(f"/proc/{process.pid}/maps")
+            while process.poll() is None and "site-packages" not in maps.read_text():
+                time.sleep(0.001)
+            time.sleep(delay)
+            process.send_signal(number)
+            out, err = process.communicate(timeout=10)
+    assert process.returncode == ExitCode.STOPPED, err
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert err.startswith("pgmend: stopped")
+
+
+def test_settings_that_are_never_read_to_their_end(offline: Command) -> None:
+    """Scenario: SIGTERM while the command waits for a settings file that is a pipe."""
+    os.mkfifo(offline.where / "pgmend.toml")
+    with offline.start("status", "r") as process, (offline.where / "pgmend.toml").open("w"):
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=10)
+    assert process.returncode == ExitCode.STOPPED
+    assert (out, err) == ("", "pgmend: stopped\n")
+
+
 @pytest.mark.usefixtures("crowd")
 def test_a_closed_pipe_ends_quietly(pgmend: Command) -> None:
     """Scenario: ``pgmend groups … | head -n 1`` with more output than a pipe holds.
@@ -149,3 +241,20 @@ def test_a_full_disk_behind_stdout_is_a_failure(offline: Command) -> None:
         )
     assert done.returncode == ExitCode.FAILURE
     assert "No space left on device" in done.stderr
+
+
+@pytest.mark.usefixtures("people")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_change_nothing(pgmend: Command, closed: str) -> None:
+    """Scenario: the caller has closed stdin, stdout or stderr, or all three.
+    Outcome: the code of the result, and the run holds nothing but the run.
+    """
+    command = shlex.join(pgmend.argv("scan", "people", "--key", "lower(name)", "--run", "r"))
+    done = subprocess.run(
+        ["sh", "-c", f"{command} {closed}"], cwd=pgmend.where, env=dict(pgmend.env),
+        capture_output=True, text=True, timeout=60, check=False,
+    )
+    assert done.returncode == ExitCode.FOUND, done.stderr
+    assert "Traceback" not in done.stderr
+    assert pgmend("scan", "--run", "r").returncode == ExitCode.FOUND
+    assert len(pgmend("groups", "r", "--format", "jsonl").stdout.splitlines()) == 5

@@ -24,6 +24,8 @@ from .conftest import Command
         (["scan", "--index", "i", "--order", "random"], "'random' is not one of"),
         (["scan", "--index", "i", "--jobs", "two"], "'two' is not a valid integer"),
         (["scan", "--index", "i", "-p", "99999"], "99999 is not in the range"),
+        (["scan", "--fresh", "--run", "r"], "say what to scan"),
+        (["scan", "--run", "nowhere"], "there is no scan in nowhere"),
         (["scna"], "No such command 'scna'"),
         (["scan", "--indx", "i"], "No such option '--indx'"),
         ([], "Missing command"),
@@ -125,10 +127,39 @@ def test_settings_file_is_found_by_option_and_variable(offline: Command, tmp_pat
         assert f"unknown table: {said}" in done.stderr
 
 
-def test_a_named_settings_file_must_exist(offline: Command) -> None:
-    done = offline("--config", "nowhere.toml", "scan", "--index", "i")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--config", "nowhere.toml", "scan", "--index", "i"],
+        ["scan", "--config", "nowhere.toml", "--index", "i"],
+        ["scan", "--index", "i", "--config=nowhere.toml"],
+        ["status", "r", "--config", "nowhere.toml"],
+        ["groups", "r", "--config", "nowhere.toml"],
+        ["demo", "--config", "nowhere.toml"],
+        ["--config", "nowhere.toml", "status", "r"],
+    ],
+)
+def test_a_named_settings_file_must_exist(offline: Command, arguments: list[str]) -> None:
+    done = offline(*arguments)
     assert done.returncode == ExitCode.USAGE
     assert "cannot read the settings file nowhere.toml" in done.stderr
+
+
+def test_the_settings_file_is_named_once(offline: Command) -> None:
+    """Scenario: --config before and behind the command, beside a ./pgmend.toml that is broken.
+    Outcome: the same file twice is one; two files are none, and a sentence.
+    """
+    (offline.where / "pgmend.toml").write_text("[nonsense")
+    (offline.where / "one.toml").write_text("[one]\n")
+    (offline.where / "two.toml").write_text("[two]\n")
+    same = offline("--config", "one.toml", "scan", "--index", "i", "--config", "one.toml")
+    assert same.returncode == ExitCode.USAGE
+    assert "one.toml has an unknown table: one" in same.stderr
+    other = offline("--config", "one.toml", "scan", "--index", "i", "--config", "two.toml")
+    assert other.returncode == ExitCode.USAGE
+    assert "two settings files: one.toml and two.toml" in other.stderr
+    assert "HINT: Say --config once" in other.stderr
+    assert offline("scan", "--help").returncode == ExitCode.OK
 
 
 def test_settings_file_is_read(offline: Command) -> None:
@@ -148,7 +179,7 @@ def test_h_is_the_host_and_help_is_spelled_out(offline: Command) -> None:
 def test_not_a_run_directory(offline: Command, command: str) -> None:
     (offline.where / "other").mkdir()
     (offline.where / "other" / "file").write_text("x")
-    for name in ("other", "missing"):
+    for name in ("other", "missing", "/etc/passwd", "/etc/passwd/below"):
         done = offline(command, name)
         assert done.returncode == ExitCode.USAGE
         assert f"{name} is not a run directory" in done.stderr

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from dedupe.lab import Server, server
+
+from ..faults import Breakable
 from ..scanning import Connection, Moments, act_on_scans
 
 
@@ -14,6 +18,22 @@ def db(database: str) -> Iterator[Connection]:
     """Give a superuser's connection to the test's own database."""
     with psycopg.connect(database, autocommit=True) as connection:
         yield connection
+
+
+@pytest.fixture(scope="session")
+def broken_often() -> Iterator[Server]:
+    """Give a server for the tests that break one."""
+    if os.environ.get("PGMEND_LAB_DSN"):
+        pytest.skip("PGMEND_LAB_DSN names the only server")
+    with server() as started:
+        yield started
+
+
+@pytest.fixture
+def breakable(broken_often: Server) -> Iterator[Breakable]:
+    """Give a server to stop, crash and damage, with a fresh database."""
+    with Breakable.serve(broken_often) as fresh:
+        yield fresh
 
 
 @pytest.fixture

@@ -10,12 +10,11 @@ import pytest
 
 from dedupe import MatchKey, RunStatus, scan
 from dedupe.errors import UnprovenIndex
-from dedupe.lab import Server
 from dedupe.lab.comparator import comparator_class
 from dedupe.lab.damage import Damage, damage
 from dedupe.scan import keyorder
 
-from ..faults import page_of, spoil
+from ..faults import Breakable, page_of
 from ..scanning import (
     GROUPS,
     ROWS,
@@ -320,22 +319,20 @@ def test_a_stop_is_heard_during_the_proof(
 
 @pytest.mark.parametrize("when", ["before", "after the proof"])
 def test_a_page_that_cannot_be_read_refuses_the_order(
-    own_server: Server, tmp_path: Path, moments: Moments, when: str
+    breakable: Breakable, tmp_path: Path, moments: Moments, when: str
 ) -> None:
     """Scenario: a heap page is invalid before the scan, or becomes so in its middle.
     Outcome: key order is refused with its remedy; in physical order the page is reported
     and every other group is found.
     """
-    dsn = own_server.dsn()
+    dsn = breakable.dsn
     with psycopg.connect(dsn, autocommit=True) as db:
         make_table(db)
         truth = heap_groups(db, "t", "k")
         file, size = page_of(db, "t")
 
     def ruin() -> None:
-        own_server.stop()
-        spoil(own_server, file, 40, size, b"\xff" * 24)
-        own_server.start()
+        breakable.spoil(file, [40], size, b"\xff" * 24)
 
     if when == "before":
         ruin()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,12 +30,11 @@ from dedupe.errors import (
 )
 from dedupe.key import resolve
 from dedupe.lab import Server
-from dedupe.scan import passes, workers
 from dedupe.scan.checkpoint import State
 from dedupe.scan.chunk import ChunkReader
 from dedupe.table import find_relation, load_table
 
-from ..faults import fill, page_of, small_disk, spoil
+from ..faults import Breakable, fill, page_of, small_disk
 from ..scanning import GROUPS, ROWS, Connection, Moments, heap_groups, make_table, told_groups
 
 T_K = MatchKey.from_columns("t", "k")
@@ -50,8 +50,9 @@ def at(moments: Moments, phase: RunStatus, action: Callable[[], object]) -> None
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the scan give up on a server after half a second, and on a lock after a fifth."""
-    for module in (workers, passes):
-        monkeypatch.setattr(module, "RETRY_SECONDS", (0.2, 0.3))
+    for name, module in [*sys.modules.items()]:
+        if name.startswith("dedupe.scan.") and hasattr(module, "RETRY_SECONDS"):
+            monkeypatch.setattr(module, "RETRY_SECONDS", (0.2, 0.3))
     monkeypatch.setitem(sessions.PINNED, "lock_timeout", "200ms")  # type: ignore[arg-type]
 
 
@@ -62,12 +63,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     ("order", "phase"), [("key", RunStatus.SCANNING), *(("physical", phase) for phase in PHASES)]
 )
 def test_a_server_that_crashes_and_comes_back_costs_nothing(
-    own_server: Server, place: Path, moments: Moments, phase: RunStatus, order: str
+    breakable: Breakable, place: Path, moments: Moments, phase: RunStatus, order: str
 ) -> None:
     """Scenario: the server crashes in each phase and is up again a moment later.
     Outcome: the scan goes on by itself, tells it once for each worker, and finds the truth.
     """
-    dsn = own_server.dsn()
+    dsn = breakable.dsn
     with psycopg.connect(dsn, autocommit=True) as db:
         make_table(db)
 
@@ -78,8 +79,7 @@ def test_a_server_that_crashes_and_comes_back_costs_nothing(
             db.execute("CHECKPOINT")
 
     def crash() -> None:
-        own_server.stop("immediate")
-        own_server.start()
+        breakable.crash()
 
     if phase is RunStatus.SCANNING:
         moments.at(phase, 3, lambda: (write(), crash()))
@@ -99,9 +99,9 @@ def test_a_server_that_crashes_and_comes_back_costs_nothing(
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_server_that_stays_away_ends_the_scan_which_goes_on_later(
-    own_server: Server, place: Path, moments: Moments, phase: RunStatus
+    breakable: Breakable, place: Path, moments: Moments, phase: RunStatus
 ) -> None:
-    dsn = own_server.dsn()
+    dsn = breakable.dsn
     with psycopg.connect(dsn, autocommit=True) as db:
         make_table(db)
 
@@ -110,10 +110,10 @@ def test_a_server_that_stays_away_ends_the_scan_which_goes_on_later(
             db.execute(WRITE)
 
     if phase is RunStatus.SCANNING:
-        moments.at(phase, 3, lambda: (write(), own_server.stop()))
+        moments.at(phase, 3, lambda: (write(), breakable.server.stop()))
     else:
         moments.at(RunStatus.SCANNING, 2, write)
-        at(moments, phase, own_server.stop)
+        at(moments, phase, breakable.server.stop)
     threads = threading.active_count()
     with pytest.raises(ServerUnavailable, match="cannot be reached or went away") as caught:
         scan(dsn, T_K, place, jobs=2, on_progress=moments)
@@ -124,7 +124,7 @@ def test_a_server_that_stays_away_ends_the_scan_which_goes_on_later(
     assert 0 < stopped.fraction < 1
     with pytest.raises(ServerUnavailable):
         scan(dsn, T_K, place)
-    own_server.start()
+    breakable.server.start()
     run = scan(dsn, T_K, place)
     with psycopg.connect(dsn, autocommit=True) as db:
         assert told_groups(run) == heap_groups(db, "t", "k")
@@ -459,14 +459,14 @@ def test_another_database_is_refused(
 
 
 def test_another_server_is_refused(
-    database: str, db: Connection, own_server: Server, place: Path, moments: Moments
+    database: str, db: Connection, breakable: Breakable, place: Path, moments: Moments
 ) -> None:
     make_table(db)
     stopped(database, T_K, place, moments)
-    with psycopg.connect(own_server.dsn(), autocommit=True) as other:
+    with psycopg.connect(breakable.dsn, autocommit=True) as other:
         make_table(other)
     with pytest.raises(RunMismatch, match="system identifier") as caught:
-        scan(own_server.dsn(), T_K, place)
+        scan(breakable.dsn, T_K, place)
     assert caught.value.field == "system"
 
 
@@ -492,19 +492,17 @@ def toast_of(db: Connection) -> str:
 @pytest.mark.parametrize("order", ["physical", "key"])
 @pytest.mark.parametrize("how", ["lost", "invalid"])
 def test_a_toasted_key_that_cannot_be_read_is_reported_by_its_row(
-    own_server: Server, place: Path, order: str, how: str
+    breakable: Breakable, place: Path, order: str, how: str
 ) -> None:
     """Scenario: a page of the TOAST table is lost, or invalid.
     Outcome: its rows are reported by their addresses, all others are scanned.
     """
-    dsn = own_server.dsn()
+    dsn = breakable.dsn
     with psycopg.connect(dsn, autocommit=True) as db:
         toasted(db)
         before = heap_groups(db, "t", "k")
         file, size = page_of(db, toast_of(db))
-    own_server.stop()
-    spoil(own_server, file, 5, size, b"\0" * size if how == "lost" else b"\xff" * 24)
-    own_server.start()
+    breakable.spoil(file, [5], size, b"\0" * size if how == "lost" else b"\xff" * 24)
     with psycopg.connect(dsn, autocommit=True) as db:
         broken = set()
         for (ctid,) in db.execute("SELECT ctid::text FROM t").fetchall():
@@ -527,21 +525,19 @@ def test_a_toasted_key_that_cannot_be_read_is_reported_by_its_row(
 
 
 def test_a_key_that_becomes_unreadable_before_confirm(
-    own_server: Server, place: Path, moments: Moments
+    breakable: Breakable, place: Path, moments: Moments
 ) -> None:
     """Scenario: the main pass could read a key that confirm cannot.
     Outcome: that row is reported, the other groups are told.
     """
-    dsn = own_server.dsn()
+    dsn = breakable.dsn
     with psycopg.connect(dsn, autocommit=True) as db:
         toasted(db)
         before = heap_groups(db, "t", "k")
         file, size = page_of(db, toast_of(db))
 
     def ruin() -> None:
-        own_server.stop()
-        spoil(own_server, file, 1, size, b"\0" * size)
-        own_server.start()
+        breakable.spoil(file, [1], size, b"\0" * size)
 
     moments.at(RunStatus.CONFIRMING, 0, ruin)
     run = scan(dsn, T_K, place, on_progress=moments)
@@ -553,22 +549,19 @@ def test_a_key_that_becomes_unreadable_before_confirm(
 
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_invalid_pages_are_reported_as_blocks(
-    own_server: Server, place: Path, jobs: int
+    breakable: Breakable, place: Path, jobs: int
 ) -> None:
     """Scenario: the first, a middle and the last page of the heap are invalid.
     Outcome: three blocks are reported, and every group of other rows is found.
     """
-    dsn = own_server.dsn()
+    dsn = breakable.dsn
     with psycopg.connect(dsn, autocommit=True) as db:
         make_table(db)
         before = heap_groups(db, "t", "k")
         file, size = page_of(db, "t")
         (blocks,) = db.execute("SELECT pg_relation_size('t') / %s", [size]).fetchone() or (0,)
     bad = {0, 40, int(blocks) - 1}
-    own_server.stop()
-    for block in bad:
-        spoil(own_server, file, block, size, b"\xff" * 24)
-    own_server.start()
+    breakable.spoil(file, bad, size, b"\xff" * 24)
     run = scan(dsn, T_K, place, jobs=jobs)
     assert [(row.block, row.ctid) for row in run.unreadable] == [(n, None) for n in sorted(bad)]
     assert all("invalid page" in row.message for row in run.unreadable)
@@ -579,16 +572,14 @@ def test_invalid_pages_are_reported_as_blocks(
     assert told_groups(run) == before - lost
 
 
-def test_an_invalid_page_of_a_tiny_table_is_one_block(own_server: Server, place: Path) -> None:
+def test_an_invalid_page_of_a_tiny_table_is_one_block(breakable: Breakable, place: Path) -> None:
     """Scenario: a table of three blocks, which are read one by one; the middle one is invalid."""
-    dsn = own_server.dsn()
+    dsn = breakable.dsn
     with psycopg.connect(dsn, autocommit=True) as db:
         make_table(db, rows=500)
         before = heap_groups(db, "t", "k")
         file, size = page_of(db, "t")
-    own_server.stop()
-    spoil(own_server, file, 1, size, b"\xff" * 24)
-    own_server.start()
+    breakable.spoil(file, [1], size, b"\xff" * 24)
     run = scan(dsn, T_K, place)
     assert [(row.block, row.ctid) for row in run.unreadable] == [(1, None)]
     assert told_groups(run) == {
@@ -597,21 +588,19 @@ def test_an_invalid_page_of_a_tiny_table_is_one_block(own_server: Server, place:
 
 
 def test_an_invalid_page_at_the_end_of_a_long_chunk_is_one_block(
-    own_server: Server, place: Path
+    breakable: Breakable, place: Path
 ) -> None:
     """Scenario: the last, open-ended chunk has more than a thousand blocks; the last is invalid.
     Outcome: found by halves, not block by block.
     """
-    dsn = own_server.dsn()
+    dsn = breakable.dsn
     with psycopg.connect(dsn, autocommit=True) as db:
         db.execute("CREATE TABLE t (id int, k text NOT NULL, filler char(3900) NOT NULL)")
         db.execute("ALTER TABLE t ALTER filler SET STORAGE PLAIN")
         db.execute("INSERT INTO t SELECT n, n % 2390, '' FROM generate_series(1, 2400) n")
         before = heap_groups(db, "t", "k")
         file, size = page_of(db, "t")
-    own_server.stop()
-    spoil(own_server, file, 1199, size, b"\xff" * 24)
-    own_server.start()
+    breakable.spoil(file, [1199], size, b"\xff" * 24)
     reads = 0
     read = ChunkReader._read
 
@@ -635,12 +624,12 @@ def test_an_invalid_page_at_the_end_of_a_long_chunk_is_one_block(
 
 
 def test_damage_that_the_sweep_meets_is_reported_once(
-    own_server: Server, place: Path, moments: Moments
+    breakable: Breakable, place: Path, moments: Moments
 ) -> None:
     """Scenario: a page becomes invalid behind the main pass; the sweep reads it once more.
     Outcome: reported once; what the main pass read of it is no part of the answer.
     """
-    dsn = own_server.dsn()
+    dsn = breakable.dsn
     with psycopg.connect(dsn, autocommit=True) as db:
         make_table(db)
         file, size = page_of(db, "t")
@@ -649,9 +638,7 @@ def test_damage_that_the_sweep_meets_is_reported_once(
     def ruin() -> None:
         with psycopg.connect(dsn, autocommit=True) as db:
             db.execute("UPDATE t SET k = k WHERE id = 14000")
-        own_server.stop()
-        spoil(own_server, file, 0, size, b"\xff" * 24)
-        own_server.start()
+        breakable.spoil(file, [0], size, b"\xff" * 24)
 
     moments.at(RunStatus.SCANNING, 6, ruin)
     run = scan(dsn, T_K, place, jobs=1, on_progress=moments)
