@@ -301,11 +301,14 @@ def test_a_table_that_is_rewritten_during_the_scan_is_refused(
     moments.at(RunStatus.SCANNING, 2, lambda: db.execute(WRITE))
     at(moments, phase, lambda: db.execute(statement))
     for _ in range(2):
+        # The chunk that meets the new heap does not count: it is the one that refuses.
         with pytest.raises(RunMismatch, match=r"public\.t was rewritten since the run") as caught:
             scan(database, T_K, place, jobs=1, on_progress=moments)
         assert caught.value.field == "relfilenode"
         assert caught.value.expected != caught.value.found
         assert "--fresh" in (caught.value.hint or "")
+        if phase is not RunStatus.CONFIRMING:
+            assert moments.chunks[phase] == 3
     assert Run.open(place).status is RunStatus.INTERRUPTED
     assert told_groups(scan(database, T_K, place, fresh=True)) == heap_groups(db, "t", "k")
 
@@ -387,7 +390,7 @@ def parts(db: Connection) -> None:
         "CREATE TABLE t (id int, k text) PARTITION BY RANGE (id);"
         "CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (5000);"
         "CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM (5000) TO (20000);"
-        "INSERT INTO t SELECT n, 'k' || n % 14900 FROM generate_series(1, 15000) n"
+        "INSERT INTO t SELECT n, 'k' || n % 5000 FROM generate_series(1, 15000) n"
     )
 
 

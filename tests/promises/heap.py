@@ -5,6 +5,7 @@ Nothing here is the code under test's: PostgreSQL sorts the rows and compares th
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import psycopg
@@ -56,3 +57,23 @@ def groups_found(run: Run, key: str | None = None) -> Groups:
     groups = [group_found(g) for g in run.groups() if key in (None, g.key_name)]
     assert len(set(groups)) == len(groups)
     return set(groups)
+
+
+def guests_in_heap(connection: Connection) -> Groups:
+    """Group the rows of the table that the fixture ``guests`` makes."""
+    return groups_in_heap(connection, "guests", "name")
+
+
+def sessions(connection: Connection) -> list[str]:
+    """List what the library has left on the server, once that had time to notice an end."""
+    left: list[str] = []
+    for _ in range(50):
+        rows = connection.execute(
+            "SELECT application_name FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+            " AND datname = current_database() AND backend_type = 'client backend'"
+        )
+        left = [name for (name,) in rows]
+        if not left:
+            break
+        time.sleep(0.1)
+    return left

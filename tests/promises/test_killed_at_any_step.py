@@ -78,7 +78,7 @@ def test_killed_between_any_two_steps(small: str, tmp_path: Path, beginning: str
     options = ["fresh"] if beginning == "fresh" else []
     (tmp_path / "killed").mkdir()
     left = killed_runs(small, before, tmp_path / "killed", *options)
-    assert len(left) * STRIDE > 100 - STRIDE, "the killer meets the steps of a scan"
+    assert len(left) * STRIDE > 80 - STRIDE, "the killer meets the steps of a scan"
     with observer(small) as connection:
         truth = {key: ids_and_keys(groups_in_heap(connection, "crowd", key)) for key in COLUMNS}
     assert [len(groups) for groups in truth.values()] == [10, 1]
