@@ -29,7 +29,7 @@ from .session import Session
 from .table import Table
 
 _FIRST_BATCH = 100
-_LARGEST_BATCH = 2000
+_LARGEST_BATCH = 1000
 _BATCH_SECONDS = 0.5
 #: text of keys in one answer that the next batch aims to stay under
 _BATCH_BYTES = 1 << 20

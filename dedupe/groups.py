@@ -129,7 +129,7 @@ class GroupsWriter:
                 self._path, isolation_level=None, check_same_thread=False
             )
             self._path.chmod(0o600)
-            for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-4096"):
+            for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-1024"):
                 self._connection.execute(f"PRAGMA {pragma}")
             self._connection.executescript(f"BEGIN;{_SCHEMA}")
             self._connection.executemany(
