@@ -219,7 +219,7 @@ def test_a_missing_right_is_told_by_table_and_remedy(
     assert caught.value.object == "In.T"
     assert 'GRANT SELECT ON "In"."T"' in (caught.value.hint or "")
     db.execute('GRANT SELECT ON "In"."T" TO PUBLIC')
-    with pytest.raises(PermissionDenied):
+    with pytest.raises(PermissionDenied, match=r"may not read In\.T"):
         load_table(session, where)
     db.execute('GRANT USAGE ON SCHEMA "In" TO PUBLIC')
     assert load_table(session, where).label == "In.T"
