@@ -55,15 +55,22 @@ class Passes:
 
     def go(self) -> None:
         """Work until the run is finished or a stop was asked for."""
-        self._at.teller.tick(now=True)
-        with self._at.database.open(self._at.name) as session:
-            self._at.greet(session)
-            end_leftovers(session, self._at.name, self._at.teller.tell, self._at.held)
+        at = self._at
+        at.teller.tick(now=True)
+        try:
+            at.ask(lambda session: end_leftovers(session, at.name, at.teller.tell, at.held))
+            self._until_finished()
+        except ScanStopped:
+            # What was saved is there to go on from.
+            at.note_messages()
+        (at.path / STOP_FILE).unlink(missing_ok=True)
+
+    def _until_finished(self) -> None:
+        """Go through the passes; returns before the end when stopped."""
         finished = False
         while not finished and not self._at.stopped():
-            with self._at.database.open(self._at.name) as session:
-                if not self._begin_or_go_on(session):
-                    break
+            if not self._at.ask(self._begin_or_go_on):
+                return
             self._check_space()
             spill_path = self._at.path / SPILL_FILE
             # What a sweep appended is not synced, nor wanted again.
@@ -77,7 +84,6 @@ class Passes:
                     continue
                 finally:
                     self._at.note_messages()
-        (self._at.path / STOP_FILE).unlink(missing_ok=True)
 
     def _begin_or_go_on(self, session: Session) -> bool:
         """Take the horizon and cut the table, unless an earlier call has and it still holds.

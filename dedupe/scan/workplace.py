@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from ..connect import Database
+from ..errors import ScanStopped, ServerUnavailable
 from ..key import MatchKey, ResolvedKey
 from ..session import Session
 from ..table import Table
@@ -16,13 +18,15 @@ from .checkpoint import State
 from .history import check_history
 from .identity import Identity, check_server, read_server
 from .options import Options
-from .pace import STOP_FILE, pause_reason
+from .pace import STOP_FILE, pause_reason, rest
 from .position import Order
 from .run import Run
 from .spill import Spill
 from .tally import Tally
 from .telling import OnProgress, Teller
-from .workers import Batch, Work
+from .workers import RETRY_SECONDS, Batch, Work
+
+Answer = TypeVar("Answer")
 
 
 class Workplace:
@@ -78,6 +82,28 @@ class Workplace:
         """Check that a new session reached the run's own server, and it knows what was read."""
         check_server(self.identity.server, read_server(session))
         check_history(session, self.tally.history)
+
+    def ask(self, question: Callable[[Session], Answer]) -> Answer:
+        """Ask in a session of its own, and again while the server cannot be reached.
+
+        Raises ServerUnavailable where it did not come back, ScanStopped where a stop was
+        asked for meanwhile.
+        """
+        for delay in RETRY_SECONDS:
+            try:
+                return self._asked_once(question)
+            except ServerUnavailable as error:
+                if self.stopped():
+                    raise ScanStopped(f"stopped in {self.path}", path=self.path) from error
+                self.teller.tell(f"{error.message}; trying again in {delay:g} s")
+                self.tick()
+                rest(1.0, delay, self.stopped)
+        return self._asked_once(question)
+
+    def _asked_once(self, question: Callable[[Session], Answer]) -> Answer:
+        with self.database.open(self.name) as session:
+            self.greet(session)
+            return question(session)
 
     def tick(self, waiting: str | None = None) -> None:
         """Show where the scan is, and what there is to tell."""

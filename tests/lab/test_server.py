@@ -25,6 +25,8 @@ NAMED = bool(os.environ.get("PGMEND_LAB_DSN"))
 pytestmark = pytest.mark.skipif(NAMED, reason="PGMEND_LAB_DSN names the only server")
 
 #: an owner that tells where its server is and then does nothing
+#: A shell starts what runs in its background deaf to SIGINT, and children inherit that.
+HEARS_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 OWNER = """
 import sys, time
 from dedupe.lab import server
@@ -65,7 +67,7 @@ def owner(
     program: str = OWNER, python: str = sys.executable, **options: object
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [python, "-W", "error", "-c", program],
+        [python, "-W", "error", "-c", f"{HEARS_SIGINT}{program}"],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
