@@ -43,7 +43,6 @@ class Batch:
     #: segment number to where it goes on
     positions: dict[int, str | None] = field(default_factory=dict)
     unreadable: list[UnreadableRow] = field(default_factory=list)
-    rows: int = 0
     blocks: int = 0
     bytes: int = 0
     history: int = 0
@@ -58,7 +57,6 @@ class Batch:
         self.positions[segment.number] = step.next
         self.unreadable += step.chunk.unreadable
         self.history = max(self.history, step.chunk.history)
-        self.rows += step.chunk.rows
         self.blocks += step.blocks
 
     def take(self, key: int) -> tuple[Words, Words]:
