@@ -17,8 +17,14 @@ from __future__ import annotations
 from .connect import Connectable, Database, Target, connect
 from .errors import DedupeError
 from .groups import Group, Member, Members
+from .journal import JournalRun, journal_drop, journal_export, journal_runs
 from .key import KeyPart, MatchKey
-from .progress import Progress, RunStatus
+from .plan import Decision, Plan, PlannedReference
+from .planning import plan
+from .policy import Policy, SoftReference
+from .progress import Progress, RepairProgress, RunStatus
+from .repair.executor import repair
+from .repair.result import Result
 from .scan.directory import default_run_directory, plain_name
 from .scan.directory import empty as empty_run_directory
 from .scan.keys import unique_keys, usable_keys
@@ -31,25 +37,38 @@ from .session import Session
 __all__ = [
     "Connectable",
     "Database",
+    "Decision",
     "DedupeError",
     "Group",
+    "JournalRun",
     "KeyPart",
     "KeyResult",
     "MatchKey",
     "Member",
     "Members",
+    "Plan",
+    "PlannedReference",
+    "Policy",
     "Progress",
+    "RepairProgress",
+    "Result",
     "Run",
     "RunStatus",
     "Session",
+    "SoftReference",
     "Target",
     "Unreadable",
     "connect",
     "default_run_directory",
     "empty_run_directory",
     "is_owned_directory",
+    "journal_drop",
+    "journal_export",
+    "journal_runs",
     "owned_directory",
     "plain_name",
+    "plan",
+    "repair",
     "scan",
     "unique_keys",
     "usable_keys",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import psycopg
 from sqlalchemy.engine import Connection as AlchemyConnection
@@ -17,6 +17,9 @@ from sqlalchemy.engine import Engine
 from .driver_errors import translated
 from .errors import ConnectionSettingsError, ServerUnavailable, TransactionPooler
 from .session import Session
+from .writer import Writer
+
+S = TypeVar("S", bound=Session)
 
 _TARGET = ("host", "port", "dbname", "user", "service", "sslmode")
 #: secrets, and what every session of pgmend sets itself
@@ -87,10 +90,17 @@ class Database:
 
         Raises ServerUnavailable, ConnectionSettingsError, UnsupportedServer.
         """
+        return self._made(Session, name)
+
+    def open_writer(self, name: str) -> Writer:
+        """Open a session that may write; raises what ``open`` raises."""
+        return self._made(Writer, name)
+
+    def _made(self, kind: type[S], name: str) -> S:
         with translated():
             connection = self._opener()
         try:
-            return Session(connection, name)
+            return kind(connection, name)
         except BaseException:
             connection.close()
             raise

@@ -10,7 +10,9 @@
     │   ├── KeyDefinitionError
     │   │   └── UnsupportedKeyType
     │   ├── PermissionDenied
-    │   └── NotARunDirectory
+    │   ├── NotARunDirectory
+    │   ├── PolicyError
+    │   └── PlanError
     ├── RefusedError          it could be done, and would not be safe
     │   ├── UnsupportedServer
     │   ├── TransactionPooler
@@ -18,17 +20,23 @@
     │   ├── RunMismatch
     │   ├── RunInUse
     │   ├── UnprovenIndex
-    │   └── NotEnoughSpace
+    │   ├── NotEnoughSpace
+    │   ├── NotReady
+    │   ├── LossNotAccepted
+    │   └── UndoRefused
     ├── FailureError          the server, the disk or the network failed
     │   ├── ServerUnavailable
     │   │   └── SnapshotLost
     │   ├── QueryFailed
     │   │   ├── LockNotAvailable
+    │   │   ├── DuplicatesLeft
     │   │   └── UnreadableData
     │   ├── LocalStorageError
     │   │   └── RunDirectoryDamaged
     │   └── LabError
-    └── ScanStopped           a person or a program asked for the stop
+    └── Stopped               a person or a program asked for the stop
+        ├── ScanStopped
+        └── RepairStopped
 
 Each error is one sentence that names the thing, and a hint that names the
 remedy. The facts behind the sentence are attributes, so that a program can
@@ -97,6 +105,14 @@ class NotARunDirectory(UsageError):
     """The directory exists and pgmend did not make it, or it holds no run (``path``)."""
 
 
+class PolicyError(UsageError):
+    """The rules of a repair are missing, malformed or fit no table (``policy``)."""
+
+
+class PlanError(UsageError):
+    """There is no plan, or it was edited into something that is none (``path``)."""
+
+
 class RefusedError(DedupeError):
     """It could be done and would not be safe, or would answer wrongly."""
 
@@ -129,6 +145,18 @@ class NotEnoughSpace(RefusedError):
     """The disk under the run directory is too small (``needed``, ``free``: bytes)."""
 
 
+class NotReady(RefusedError):
+    """Something stands in the way of a repair (``reasons``: all of them)."""
+
+
+class LossNotAccepted(RefusedError):
+    """A reference would lose rows and nobody said that it may (``references``)."""
+
+
+class UndoRefused(RefusedError):
+    """Rows or constraints stand in the way of an undo (``reasons``)."""
+
+
 class FailureError(DedupeError):
     """The server, the disk or the network failed; the run can go on once it is mended."""
 
@@ -149,6 +177,10 @@ class LockNotAvailable(QueryFailed):
     """Another session held the table locked for longer than a read waits."""
 
 
+class DuplicatesLeft(QueryFailed):
+    """A unique index could not be built: rows still violate it (``index``)."""
+
+
 class UnreadableData(QueryFailed):
     """The server found damaged data while it read (SQLSTATE class XX)."""
 
@@ -165,5 +197,13 @@ class LabError(FailureError):
     """The rehearsal server could not be started, or damage did not take."""
 
 
-class ScanStopped(DedupeError):
+class Stopped(DedupeError):
+    """The work stopped at a safe point because it was asked to."""
+
+
+class RepairStopped(Stopped):
+    """The repair or the undo stopped between two batches; it can go on (``run``)."""
+
+
+class ScanStopped(Stopped):
     """The scan stopped at a safe point because it was asked to (``path``)."""

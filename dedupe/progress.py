@@ -67,3 +67,24 @@ class Estimate:
         if now - then < 0.5 or fraction <= before:
             return None
         return (1.0 - fraction) * (now - then) / (fraction - before)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepairProgress:
+    """One look at a running repair, undo or verification."""
+
+    #: what is being done: ``preparing``, ``repairing``, ``looking again``, ``rebuilding``,
+    #: ``undoing``, ``verifying``
+    phase: str
+    #: share of the phase that is done, 0 to 1
+    fraction: float
+    groups_done: int
+    groups_total: int
+    #: seconds of work in this call
+    seconds: float
+    #: seconds left of the phase; None until there is a pace to judge by
+    eta_seconds: float | None
+    #: why the work waits, while it waits
+    waiting: str | None = None
+    #: something to tell once
+    message: str | None = None

@@ -136,7 +136,8 @@ class Session:
             pins["transaction_timeout"] = "0"
         self._pins = pins
         with translated():
-            connection.execute(_set({**pins, "default_transaction_read_only": "on"}, local=False))
+            read_only = {**pins, "default_transaction_read_only": "on"}
+            connection.execute(set_statement(read_only, local=False))
             # The server's own watch on its socket ends a statement whose client was
             # killed; a platform without it answers with an error, which costs nothing.
             try:
@@ -203,21 +204,32 @@ class Session:
         Raises SnapshotLost where the session that exported the snapshot has ended.
         Source: https://www.postgresql.org/docs/current/sql-set-transaction.html
         """
-        pins = {**self._pins, **(settings or {})}
-        key = tuple(pins.items())
-        pinning = self._pinning.get(key)
-        if pinning is None:
-            pinning = self._pinning[key] = _set(pins, local=True)
         level = sql.SQL("READ COMMITTED")
         adopt: sql.Composable = sql.SQL("")
         if repeatable or snapshot is not None:
             level = sql.SQL("REPEATABLE READ")
         if snapshot is not None:
             adopt = sql.SQL("SET TRANSACTION SNAPSHOT {};").format(sql.Literal(snapshot))
-        begin = sql.SQL("BEGIN ISOLATION LEVEL {} READ ONLY; {} {}").format(level, adopt, pinning)
+        begin = sql.SQL("BEGIN ISOLATION LEVEL {} READ ONLY; {} ").format(level, adopt)
+        with self._transaction(begin, settings, snapshot):
+            yield
+
+    @contextmanager
+    def _transaction(
+        self,
+        begin: sql.Composable,
+        settings: Mapping[str, str] | None,
+        snapshot: str | None = None,
+    ) -> Iterator[None]:
+        """Begin with ``begin`` and all pins, run the block, commit or roll back."""
+        pins = {**self._pins, **(settings or {})}
+        key = tuple(pins.items())
+        pinning = self._pinning.get(key)
+        if pinning is None:
+            pinning = self._pinning[key] = set_statement(pins, local=True)
         try:
             with translated():
-                self.connection.execute(begin)
+                self.connection.execute(begin + pinning)
         except QueryFailed as error:
             self.connection.rollback()
             if snapshot is not None and error.sqlstate in _SNAPSHOT_GONE:
@@ -241,10 +253,10 @@ class Session:
     def set_local(self, settings: Mapping[str, str]) -> None:
         """Change settings until the end of the running transaction."""
         with translated():
-            self.connection.execute(_set(settings, local=True))
+            self.connection.execute(set_statement(settings, local=True))
 
 
-def _set(settings: Mapping[str, str], *, local: bool) -> sql.Composed:
+def set_statement(settings: Mapping[str, str], *, local: bool) -> sql.Composed:
     """Write the statement that sets settings until the end of the transaction, or for good."""
     calls = [
         sql.SQL("pg_catalog.set_config({}, {}, {})").format(

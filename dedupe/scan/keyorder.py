@@ -273,8 +273,11 @@ def _described(session: Session, leaf: Leaf) -> _PrimaryKey:
     )
 
 
-def _checked_by_amcheck(session: Session, leaf: Leaf, key: _PrimaryKey) -> bool:
-    """Let amcheck compare index and heap; False where it is not there or not allowed."""
+def amchecked(session: Session, index_oid: int) -> bool:
+    """Let amcheck compare an index and its heap; False where it is not there or not allowed.
+
+    Raises UnreadableData where it finds damage, QueryFailed where it cannot check.
+    """
     found = session.rows(
         "SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_extension e"
         " JOIN pg_catalog.pg_proc p ON p.pronamespace = e.extnamespace"
@@ -287,19 +290,24 @@ def _checked_by_amcheck(session: Session, leaf: Leaf, key: _PrimaryKey) -> bool:
     )
     if not found:
         return False
+    with session.transaction():
+        session.rows(
+            f"SELECT {found[0][0]}.bt_index_check($1::oid::pg_catalog.regclass, true)",
+            [index_oid],
+        )
+    return True
+
+
+def _checked_by_amcheck(session: Session, leaf: Leaf, key: _PrimaryKey) -> bool:
     try:
-        with session.transaction():
-            session.rows(
-                f"SELECT {found[0][0]}.bt_index_check($1::oid::pg_catalog.regclass, true)",
-                [leaf.pk_index],
-            )
+        # A leaf without a primary key was refused before.
+        return amchecked(session, leaf.pk_index or 0)
     except UnreadableData as error:
         raise _refused(leaf, key.index, f"amcheck finds it damaged: {error.message}") from error
     except QueryFailed as error:
         if isinstance(error, LockNotAvailable) or error.sqlstate == "57014":
             raise
         raise _refused(leaf, key.index, f"amcheck cannot check it: {error.message}") from error
-    return True
 
 
 def _check_plan(

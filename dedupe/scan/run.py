@@ -15,6 +15,7 @@ from typing import Any
 from ..connect import Target
 from ..errors import LocalStorageError, UsageError
 from ..groups import Group, read_groups
+from ..key import KeyPart, MatchKey
 from ..progress import RunStatus
 from .checkpoint import State
 from .identity import Identity
@@ -116,12 +117,25 @@ class Run:
     @property
     def table(self) -> str:
         """Schema and name of the table, unquoted, for people."""
-        return self._identity.table
+        return self.identity.table
 
     @property
     def definitions(self) -> tuple[str, ...]:
         """What makes two rows the same under each key, in words and SQL."""
-        return self._identity.keys
+        return self.identity.keys
+
+    @property
+    def asked(self) -> tuple[MatchKey, ...]:
+        """The keys that were scanned for, as they were named."""
+        return tuple(
+            MatchKey(**{**key, "parts": tuple(KeyPart(**part) for part in key["parts"])})
+            for key in self._facts()["asked"]
+        )
+
+    @property
+    def identity(self) -> Identity:
+        """What the run belongs to."""
+        return Identity.from_facts(self._facts()["identity"])
 
     @property
     def target(self) -> Target:
@@ -201,10 +215,6 @@ class Run:
                 path=self.path,
             )
         return read_groups(self.path, [key.name for key in self.keys])
-
-    @property
-    def _identity(self) -> Identity:
-        return Identity.from_facts(self._facts()["identity"])
 
     def _facts(self) -> dict[str, Any]:
         with State.opened(self.path) as state:

@@ -79,7 +79,7 @@ def scan(
         if fresh:
             directory.empty(path)
         (path / STOP_FILE).unlink(missing_ok=True)
-        with closing(_begun(path, database, found, resolved, options)) as state:
+        with closing(_begun(path, database, found, keys, resolved, options)) as state:
             known = Identity.from_facts(state.fact("identity"))
             check_work(known, found)
             if state.fact("phase") != RunStatus.FINISHED:
@@ -104,6 +104,7 @@ def _begun(
     path: Path,
     database: Database,
     identity: Identity,
+    asked: Sequence[MatchKey],
     keys: Sequence[ResolvedKey],
     options: Options,
 ) -> State:
@@ -119,6 +120,7 @@ def _begun(
             "started": datetime.now(UTC).isoformat(),
             "target": asdict(database.where),
             "identity": identity.facts(),
+            "asked": [asdict(key) for key in asked],
             "order": "key" if options.order == "key" else "physical",
             "proved": {},
             "phase": RunStatus.SCANNING,

@@ -1,0 +1,296 @@
+"""The plan of a repair: what was decided about each group, on disk beside the run.
+
+The plan has an SQLite file of its own, there whole or not at all, and can be made again
+as often as wanted until its repair begins.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from .errors import LocalStorageError, PlanError
+from .groups import Member
+from .policy import Policy
+from .scan.checkpoint import sync_directory
+from .scan.run import Run
+
+PLAN_FILE = "plan.sqlite"
+#: sign in a run directory that its repair has begun
+REPAIRING_FILE = "repairing"
+_UNFINISHED = "plan.sqlite.new"
+_FORMAT = 1
+#: marks an SQLite file as a plan (PRAGMA application_id): "pgmp"
+_APPLICATION_ID = 0x70676D70
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedReference:
+    """One reference, and what the repair does about it."""
+
+    #: schema.table of the rows that point
+    child: str
+    columns: tuple[str, ...]
+    #: schema.table of the rows that are pointed at
+    parent: str
+    parent_columns: tuple[str, ...]
+    #: name of the foreign key; None for a declared soft reference
+    constraint: str | None
+    #: what the server would do to the child if its parent row were just deleted
+    on_delete: str
+    #: ``re-point``, or ``lose`` where that was accepted
+    handling: str
+    #: 1: references the table with duplicates; 2: a child that may lose rows itself; …
+    level: int
+    #: index that finds the child rows; None: one is built for the time of the repair
+    index: str | None
+    #: the planner's estimate of the child's rows
+    rows: int
+    #: unique keys of the child that re-pointing may make rows violate
+    collides_with: tuple[str, ...]
+    #: which row stays where that happens
+    on_collision: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What was decided about one group."""
+
+    group: int
+    survivor: Member
+    losers: tuple[Member, ...]
+
+
+class Plan:
+    """A plan and its file; made by ``plan`` or by ``Plan.open``. Reads the file when asked."""
+
+    def __init__(self, run: Run) -> None:
+        #: the scan that found the groups
+        self.run = run
+        self._path = run.path / PLAN_FILE
+        self._facts = _read_facts(self._path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Plan:
+        """Open the plan in a run directory.
+
+        Raises PlanError (none yet, or damaged), NotARunDirectory, RunDirectoryDamaged.
+        """
+        return cls(Run.open(path))
+
+    @property
+    def key(self) -> int:
+        """Number of the key within the run."""
+        return int(self._facts["key"])
+
+    @property
+    def key_name(self) -> str:
+        """Name of the key: its index, or its text."""
+        return str(self._facts["key_name"])
+
+    @property
+    def table(self) -> str:
+        """Schema and name of the table, unquoted."""
+        return str(self._facts["table"])
+
+    @property
+    def policy(self) -> Policy:
+        """The rules that it was made by."""
+        return Policy.from_json(self._facts["policy"])
+
+    @property
+    def groups(self) -> int:
+        """Groups that are decided."""
+        return int(self._facts["groups"])
+
+    @property
+    def losers(self) -> int:
+        """Rows that do not stay."""
+        return int(self._facts["losers"])
+
+    @property
+    def kept_apart(self) -> int:
+        """Groups that the policy's ``same`` leaves as they are."""
+        return int(self._facts["kept_apart"])
+
+    @property
+    def changed(self) -> int:
+        """Groups of which a row was changed since the scan; the repair looks for them anew."""
+        return int(self._facts["changed"])
+
+    @property
+    def left_out(self) -> int:
+        """Groups that were not asked for (only, exclude, max_groups)."""
+        return int(self._facts["left_out"])
+
+    @property
+    def partial(self) -> bool:
+        """Whether the plan covers only a part of the groups by choice."""
+        return self.left_out > 0
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest over run, key, policy and decisions."""
+        return str(self._facts["fingerprint"])
+
+    @property
+    def made(self) -> datetime:
+        """When it was made (UTC)."""
+        return datetime.fromisoformat(self._facts["made"])
+
+    @property
+    def references(self) -> tuple[PlannedReference, ...]:
+        """What points at rows that may go, level by level."""
+        return tuple(
+            PlannedReference(
+                **{
+                    **one,
+                    "columns": tuple(one["columns"]),
+                    "parent_columns": tuple(one["parent_columns"]),
+                    "collides_with": tuple(one["collides_with"]),
+                }
+            )
+            for one in self._facts["references"]
+        )
+
+    @property
+    def statements(self) -> tuple[str, ...]:
+        """Shapes of the statements that change rows."""
+        return tuple(self._facts["statements"])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know before the repair."""
+        return tuple(self._facts["notes"])
+
+    def decisions(self) -> Iterator[Decision]:
+        """Stream the decisions by group number; memory: one group. Raises PlanError."""
+        numbered = self.ranks()
+        wanted = next(numbered, None)
+        for group in self.run.groups():
+            if group.key_name != self.key_name:
+                continue
+            if wanted is None:
+                return
+            number, places = wanted
+            if group.number != number:
+                continue
+            members = list(group.members)
+            yield Decision(
+                group=number,
+                survivor=members[places[0]],
+                losers=tuple(members[place] for place in places[1:]),
+            )
+            wanted = next(numbered, None)
+
+    def ranks(self) -> Iterator[tuple[int, list[int]]]:
+        """Stream (group, places of its members, the survivor's first). Raises PlanError."""
+        connection = _connected(self._path)
+        try:
+            rows = connection.execute(
+                "SELECT number, member FROM decision ORDER BY number, ordinal"
+            )
+            for number, members in groupby(rows, key=lambda row: int(row[0])):
+                yield number, [int(member) for _, member in members]
+        except sqlite3.DatabaseError as error:
+            raise _damaged(self._path, error) from error
+        finally:
+            connection.close()
+
+
+def write_plan(
+    run: Run, facts: dict[str, Any], decisions: Iterable[tuple[int, list[int]]]
+) -> None:
+    """Write the plan of a run in one piece; ``facts`` may be filled while decisions stream.
+
+    Raises LocalStorageError.
+    """
+    path, new = run.path / PLAN_FILE, run.path / _UNFINISHED
+    try:
+        new.unlink(missing_ok=True)
+        connection = sqlite3.connect(new, isolation_level=None)
+        try:
+            new.chmod(0o600)
+            connection.executescript(
+                "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
+                f" PRAGMA application_id={_APPLICATION_ID}; BEGIN;"
+                " CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
+                " CREATE TABLE decision (number INTEGER NOT NULL, ordinal INTEGER NOT NULL,"
+                " member INTEGER NOT NULL, PRIMARY KEY (number, ordinal)) WITHOUT ROWID;"
+            )
+            connection.executemany(
+                "INSERT INTO decision VALUES (?, ?, ?)",
+                (
+                    (number, ordinal, member)
+                    for number, members in decisions
+                    for ordinal, member in enumerate(members)
+                ),
+            )
+            connection.executemany(
+                "INSERT INTO fact VALUES (?, ?)",
+                [(name, json.dumps(value)) for name, value in {**facts, "format": _FORMAT}.items()],
+            )
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+        with new.open("rb") as written:
+            os.fsync(written.fileno())
+        new.rename(path)
+        sync_directory(run.path)
+    except (sqlite3.Error, OSError) as error:
+        raise LocalStorageError(
+            f"cannot write {path}: {error}",
+            hint="Make room or mend the directory, then give the plan command again.",
+            path=path,
+        ) from error
+
+
+def reference_facts(reference: PlannedReference) -> dict[str, Any]:
+    """Return what the plan's file keeps of a reference."""
+    return asdict(reference)
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None
+    )
+
+
+def _read_facts(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise PlanError(
+            f"there is no plan in {path.parent} yet",
+            hint=f"Make one: pgmend plan {path.parent} --keep oldest",
+            path=path,
+        )
+    try:
+        connection = _connected(path)
+        try:
+            facts = {
+                name: json.loads(text)
+                for name, text in connection.execute("SELECT name, value FROM fact")
+            }
+        finally:
+            connection.close()
+    except (sqlite3.DatabaseError, ValueError) as error:
+        raise _damaged(path, error) from error
+    if facts.get("format") != _FORMAT:
+        raise PlanError(
+            f"{path} was written by another version of pgmend",
+            hint="Make the plan again with this one, or use the version that wrote it.",
+            path=path,
+        )
+    return facts
+
+
+def _damaged(path: Path, error: Exception) -> PlanError:
+    return PlanError(
+        f"{path} is damaged: {error}", hint="Make the plan again: pgmend plan.", path=path
+    )

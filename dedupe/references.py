@@ -1,0 +1,452 @@
+"""References: which rows point at the rows that may go, in the catalog and beyond.
+
+Beginning with the table that holds duplicates, every table that may lose rows is
+looked at in turn: what references it, by foreign key or by a declared soft reference,
+and which of the child's unique keys hold a column that re-pointing changes, for there
+child rows may become equal, and lose rows in their turn.
+
+Reads the catalogs only. Source:
+https://www.postgresql.org/docs/current/catalog-pg-constraint.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from .errors import LossNotAccepted, PolicyError, UnknownObject, UnsupportedRelation
+from .key import MatchKey, ResolvedKey, resolve
+from .policy import Collision, Policy, SoftReference
+from .session import Session
+from .table import find_relation, quoted
+
+_ACTIONS = {
+    "a": "NO ACTION", "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column of a relation."""
+
+    name: str
+    #: as ``format_type`` writes it, with its length
+    type: str
+    #: qualified, quoted collation, or None
+    collation: str | None
+    #: computed by the server
+    generated: bool
+    #: GENERATED ALWAYS AS IDENTITY: can be inserted, not updated
+    identity_always: bool
+    #: whether the type is one of strings
+    text: bool
+    #: type of the elements of an array, or None
+    element: str | None
+
+    @property
+    def sql(self) -> str:
+        """The quoted name."""
+        return quoted(self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildKey:
+    """A unique key that re-pointing can make rows violate."""
+
+    #: qualified name of the index
+    index: str
+    key: ResolvedKey
+    #: columns that the index depends on
+    columns: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relation:
+    """A table that takes part in a repair."""
+
+    oid: int
+    schema: str
+    name: str
+    partitioned: bool
+    columns: tuple[Column, ...]
+    #: columns of the primary key, or empty
+    pk: tuple[str, ...]
+    #: whether a row trigger of a user fires when a row is updated
+    update_triggers: bool
+    #: heap bytes of all leaves
+    bytes: int
+    #: the relation's own oid, those of its partitions, and of what it is a partition of
+    family: frozenset[int]
+    #: unique keys that hold a moved column
+    keys: tuple[ChildKey, ...] = ()
+    #: what happens when rows become equal under one of them
+    collision: Collision = field(default_factory=Collision)
+
+    @property
+    def label(self) -> str:
+        """The qualified name for people."""
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def sql(self) -> str:
+        """The quoted, qualified name."""
+        return f"{quoted(self.schema)}.{quoted(self.name)}"
+
+    @property
+    def source(self) -> str:
+        """What stands behind FROM: the table without what inherits from it."""
+        return self.sql if self.partitioned else f"ONLY {self.sql}"
+
+    @property
+    def stored(self) -> tuple[Column, ...]:
+        """Columns that hold a value of their own."""
+        return tuple(column for column in self.columns if not column.generated)
+
+    def column(self, name: str) -> Column:
+        """Return a column by name; raises UnknownObject."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise UnknownObject(
+            f"{self.label} has no column {name}",
+            hint=f"Its columns: {', '.join(column.name for column in self.columns)}.",
+            kind="column",
+            name=name,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """Rows of ``child`` point at rows of ``parent``."""
+
+    number: int
+    #: oids
+    child: int
+    parent: int
+    columns: tuple[str, ...]
+    parent_columns: tuple[str, ...]
+    #: ``OPERATOR(schema.=)``, parent's value to the left; one a column
+    operators: tuple[str, ...]
+    #: name of the foreign key; None for a soft reference
+    constraint: str | None
+    on_delete: str = "NO ACTION"
+    on_update: str = "NO ACTION"
+    soft: SoftReference | None = None
+    #: whether the child's rows may go with the loser (they are journaled)
+    lose: bool = False
+    #: 1: references the table with duplicates; 2: one of its children; and so on
+    level: int = 1
+
+    @property
+    def takes_rows(self) -> bool:
+        """Whether deleting a parent row would delete or change child rows by itself."""
+        return self.on_delete in {"CASCADE", "SET NULL", "SET DEFAULT"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class References:
+    """All tables of a repair and what points where."""
+
+    root: int
+    relations: Mapping[int, Relation]
+    references: tuple[Reference, ...]
+
+    def to(self, parent: int) -> tuple[Reference, ...]:
+        """List the references whose parent is this table."""
+        return tuple(r for r in self.references if r.parent == parent)
+
+    def of(self, child: int) -> tuple[Reference, ...]:
+        """List the references whose child is this table."""
+        return tuple(r for r in self.references if r.child == child)
+
+    @property
+    def losable(self) -> tuple[int, ...]:
+        """Tables that may lose rows, the root first."""
+        found = dict.fromkeys([self.root])
+        for reference in self.references:
+            if reference.lose or self.relations[reference.child].keys:
+                found[reference.child] = None
+        return tuple(found)
+
+
+def load_references(session: Session, root: int, policy: Policy) -> References:
+    """Follow the references to ``root``, level by level, as far as rows may be lost.
+
+    Raises UnknownObject, PolicyError (a rule that names nothing), LossNotAccepted,
+    UnsupportedRelation (a foreign table among the children).
+    """
+    relations = {root: load_relation(session, root)}
+    references: list[Reference] = []
+    soft = [_resolved_soft(session, one) for one in policy.soft]
+    collisions = {
+        find_relation(session, name): how for name, how in policy.collisions.items()
+    }
+    pairs = {find_relation(session, name): pair for name, pair in policy.drop_self_pairs.items()}
+    # A policy other than deleting leaves every row where it is: nothing is re-pointed.
+    pending = [root] if policy.loser.action == "delete" else []
+    level, seen = 1, {root}
+    while pending:
+        found: list[Reference] = []
+        for parent in pending:
+            family = relations[parent].family
+            found += _foreign_keys(session, parent, family)
+            found += [one for one in soft if one.parent in family]
+        fresh = []
+        for one in found:
+            number = len(references) + 1
+            references.append(replace(one, number=number, level=level))
+            if one.child not in relations:
+                relations[one.child] = load_relation(session, one.child)
+            fresh.append(one.child)
+        references = _with_losses(references, relations, policy)
+        for child in dict.fromkeys(fresh):
+            moved = {c for r in references if r.child == child for c in r.columns}
+            keys = _keys_with(session, relations[child], moved)
+            how = collisions.get(child, Collision())
+            relations[child] = replace(relations[child], keys=keys, collision=how)
+        pending = [
+            child
+            for child in dict.fromkeys(fresh)
+            if child not in seen
+            and (
+                relations[child].keys
+                or child in pairs
+                or any(r.lose for r in references if r.child == child)
+            )
+        ]
+        seen.update(pending)
+        level += 1
+    _check_names(relations, collisions, policy)
+    return References(root=root, relations=relations, references=tuple(references))
+
+
+def load_relation(session: Session, oid: int) -> Relation:
+    """Read one table of a repair. Raises UnsupportedRelation, UnknownObject."""
+    found = session.rows(
+        """
+        SELECT n.nspname, c.relname, c.relkind::text,
+            (SELECT coalesce(sum(pg_catalog.pg_relation_size(t.relid)), 0)::int8
+             FROM pg_catalog.pg_partition_tree(c.oid::regclass) t),
+            ARRAY(SELECT t.relid::oid::int8
+                  FROM pg_catalog.pg_partition_tree(c.oid::regclass) t
+                  UNION SELECT a.relid::oid::int8
+                  FROM pg_catalog.pg_partition_ancestors(c.oid::regclass) a
+                  UNION SELECT c.oid::int8),
+            EXISTS (SELECT FROM pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid
+                    AND NOT g.tgisinternal AND g.tgtype::int & 16 <> 0 AND g.tgenabled <> 'D'),
+            ARRAY(SELECT k.attname::text
+                  FROM pg_catalog.pg_index i
+                  CROSS JOIN pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY p (attnum, n)
+                  JOIN pg_catalog.pg_attribute k
+                  ON k.attrelid = i.indrelid AND k.attnum = p.attnum
+                  WHERE i.indrelid = c.oid AND i.indisprimary AND p.n <= i.indnkeyatts
+                  ORDER BY p.n),
+            pg_catalog.pg_relation_size(c.oid)
+        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.oid = $1::oid
+        """,
+        [oid],
+    )
+    if not found:
+        raise UnknownObject(f"the table with oid {oid} is gone", kind="table", name=str(oid))
+    schema, name, kind, tree_bytes, family, triggers, pk, own_bytes = found[0]
+    if kind not in "rp":
+        raise UnsupportedRelation(
+            f"{schema}.{name} cannot be repaired: it is not a table with rows of its own",
+            hint="Repair the table that its rows come from.",
+            name=f"{schema}.{name}",
+            kind=kind,
+        )
+    columns = session.rows(
+        """
+        SELECT a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod),
+            CASE WHEN a.attcollation <> 0 THEN pg_catalog.quote_ident(s.nspname) || '.'
+                || pg_catalog.quote_ident(l.collname) END,
+            a.attgenerated <> '', a.attidentity = 'a', t.typcategory = 'S',
+            CASE WHEN t.typelem <> 0 AND t.typlen = -1
+                THEN pg_catalog.format_type(t.typelem, NULL) END
+        FROM pg_catalog.pg_attribute a
+        JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+        LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
+        LEFT JOIN pg_catalog.pg_namespace s ON s.oid = l.collnamespace
+        WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
+        ORDER BY a.attnum
+        """,
+        [oid],
+    )
+    return Relation(
+        oid=oid,
+        schema=schema,
+        name=name,
+        partitioned=kind == "p",
+        columns=tuple(
+            Column(
+                name=c[0], type=c[1], collation=c[2], generated=c[3], identity_always=c[4],
+                text=c[5], element=c[6],
+            )
+            for c in columns
+        ),
+        pk=tuple(pk),
+        update_triggers=triggers,
+        bytes=tree_bytes or own_bytes,
+        family=frozenset(family),
+    )
+
+
+def _foreign_keys(session: Session, parent: int, family: frozenset[int]) -> list[Reference]:
+    """List the foreign keys to a table, its partitions, or what it is a partition of."""
+    rows = session.rows(
+        """
+        SELECT c.conname, c.conrelid::int8, c.confdeltype::text, c.confupdtype::text,
+            array_agg(fk.attname::text ORDER BY p.n), array_agg(pk.attname::text ORDER BY p.n),
+            array_agg('OPERATOR(' || pg_catalog.quote_ident(s.nspname) || '.' || o.oprname || ')'
+                      ORDER BY p.n),
+            r.relkind::text, n.nspname || '.' || r.relname
+        FROM pg_catalog.pg_constraint c
+        JOIN pg_catalog.pg_class r ON r.oid = c.conrelid
+        JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
+        CROSS JOIN ROWS FROM (pg_catalog.unnest(c.conkey), pg_catalog.unnest(c.confkey),
+            pg_catalog.unnest(c.conpfeqop)) WITH ORDINALITY p (child, parent, operator, n)
+        JOIN pg_catalog.pg_attribute fk ON fk.attrelid = c.conrelid AND fk.attnum = p.child
+        JOIN pg_catalog.pg_attribute pk ON pk.attrelid = c.confrelid AND pk.attnum = p.parent
+        JOIN pg_catalog.pg_operator o ON o.oid = p.operator
+        JOIN pg_catalog.pg_namespace s ON s.oid = o.oprnamespace
+        WHERE c.contype = 'f' AND c.conparentid = 0
+          AND c.confrelid = ANY ($1::int8[]::oid[])
+        GROUP BY c.oid, r.relkind, r.relname, n.nspname
+        ORDER BY n.nspname, r.relname, c.conname
+        """,
+        [sorted(family)],
+    )
+    return [
+        Reference(
+            number=0,
+            child=row[1],
+            parent=parent,
+            columns=tuple(row[4]),
+            parent_columns=tuple(row[5]),
+            operators=tuple(row[6]),
+            constraint=row[0],
+            on_delete=_ACTIONS[row[2]],
+            on_update=_ACTIONS[row[3]],
+        )
+        for row in rows
+    ]
+
+
+def _resolved_soft(session: Session, soft: SoftReference) -> Reference:
+    """Find the tables and columns of a declared reference."""
+    child = load_relation(session, find_relation(session, soft.table))
+    parent = load_relation(session, find_relation(session, soft.parent))
+    column = child.column(soft.column)
+    parent.column(soft.parent_column)
+    if soft.type_column is not None:
+        child.column(soft.type_column)
+    if soft.kind not in {"value", "array", "jsonb"}:
+        raise PolicyError(
+            f"the soft reference {soft.table}.{soft.column} has no such kind: {soft.kind}",
+            hint="One of: value, array, jsonb.",
+        )
+    if soft.kind == "array" and column.element is None:
+        raise PolicyError(f"{child.label}.{column.name} is {column.type}, not an array")
+    if soft.kind == "jsonb" and (column.type != "jsonb" or not soft.path):
+        raise PolicyError(
+            f"{child.label}.{column.name} is declared as jsonb and is {column.type}"
+            if column.type != "jsonb"
+            else f"the soft reference {child.label}.{column.name} has no path"
+        )
+    return Reference(
+        number=0,
+        child=child.oid,
+        parent=parent.oid,
+        columns=(soft.column,),
+        parent_columns=(soft.parent_column,),
+        operators=("OPERATOR(pg_catalog.=)",),
+        constraint=None,
+        soft=soft,
+    )
+
+
+def _with_losses(
+    references: Sequence[Reference], relations: Mapping[int, Relation], policy: Policy
+) -> list[Reference]:
+    """Mark the references whose rows may be lost; refuse those that can be neither."""
+    found, stuck = [], []
+    for one in references:
+        child = relations[one.child]
+        names = {
+            f"{table}.{column}" for table in (child.name, child.label) for column in one.columns
+        }
+        lose = bool(names & set(policy.accept_loss)) and one.constraint is not None
+        fixed = [
+            c for c in one.columns if child.column(c).generated or child.column(c).identity_always
+        ]
+        if fixed and not lose:
+            stuck.append(
+                f"{child.label}.{fixed[0]} ({one.constraint or 'soft'}, ON DELETE"
+                f" {one.on_delete}): a generated column cannot be re-pointed"
+            )
+        found.append(replace(one, lose=lose))
+    if stuck:
+        raise LossNotAccepted(
+            f"nothing can re-point {stuck[0]}",
+            hint="Name it with --accept-loss TABLE.COLUMN if its rows may go.",
+            references=tuple(stuck),
+        )
+    return found
+
+
+def _keys_with(session: Session, relation: Relation, moved: set[str]) -> tuple[ChildKey, ...]:
+    """List the unique keys of a child that depend on a moved column."""
+    rows = session.rows(
+        """
+        SELECT n.nspname, x.relname, i.indexrelid::int8,
+            ARRAY(SELECT DISTINCT a.attname::text FROM pg_catalog.pg_attribute a
+                  WHERE a.attrelid = i.indrelid AND a.attnum > 0 AND (
+                    a.attnum = ANY (i.indkey::int2[]) OR EXISTS (
+                      SELECT FROM pg_catalog.pg_depend d
+                      WHERE d.classid = 'pg_catalog.pg_class'::regclass
+                        AND d.objid = i.indexrelid AND d.refobjid = i.indrelid
+                        AND d.refclassid = 'pg_catalog.pg_class'::regclass
+                        AND d.refobjsubid = a.attnum)))
+        FROM pg_catalog.pg_index i
+        JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
+        JOIN pg_catalog.pg_namespace n ON n.oid = x.relnamespace
+        JOIN pg_catalog.pg_am m ON m.oid = x.relam AND m.amname = 'btree'
+        WHERE i.indrelid = $1::oid AND i.indisunique AND i.indisvalid AND NOT i.indisexclusion
+        ORDER BY n.nspname, x.relname
+        """,
+        [relation.oid],
+    )
+    found = []
+    for schema, name, _, columns in rows:
+        if moved.isdisjoint(columns):
+            continue
+        label = f"{quoted(schema)}.{quoted(name)}"
+        key = resolve(session, MatchKey.from_index(label))
+        found.append(ChildKey(index=label, key=key, columns=frozenset(columns)))
+    return tuple(found)
+
+
+def _check_names(
+    relations: Mapping[int, Relation], collisions: Mapping[int, Collision], policy: Policy
+) -> None:
+    """Raise PolicyError for a rule about a table or a reference that takes no part."""
+    for oid, name in zip(collisions, policy.collisions, strict=True):
+        if oid not in relations:
+            raise PolicyError(
+                f"--on-collision names {name}, which references none of the tables",
+                hint=f"Tables here: {', '.join(sorted(r.label for r in relations.values()))}.",
+            )
+    known = {
+        f"{table}.{column.name}"
+        for relation in relations.values()
+        for table in (relation.name, relation.label)
+        for column in relation.columns
+    }
+    for name in policy.accept_loss:
+        if name not in known:
+            raise PolicyError(
+                f"--accept-loss names {name}, and no table of this repair has such a column",
+                hint="Write TABLE.COLUMN or SCHEMA.TABLE.COLUMN, without quotes.",
+            )

@@ -1,0 +1,274 @@
+"""One batch: some groups of the plan, locked, re-checked and repaired in one transaction.
+
+Everything that the batch deletes or changes is journaled by the very statement that
+does it, and its progress is committed with it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import QueryFailed
+from ..journal import SCHEMA, add_shape
+from ..policy import Policy
+from ..references import References
+from ..writer import Writer
+from .pointing import LOSER, MOVE
+from .statements import (
+    BY_ADDRESS,
+    BY_HASH,
+    RESOLVE_KEEPERS,
+    ROOT_LOSERS,
+    SKIP_CHANGED,
+    TEMPORARY,
+    Shapes,
+    Statements,
+    lock_rows,
+)
+
+#: rounds of references and collisions after which a batch is given up
+_DEEPEST = 100
+
+
+class UnplannedEffect(QueryFailed):
+    """The server did to more or fewer rows than the batch meant; it was rolled back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What one batch did."""
+
+    groups: int
+    #: table's oid to rows
+    deleted: dict[int, int]
+    changed: dict[int, int]
+    seconds: float
+
+
+class Batches:
+    """Runs batches of one repair on one writer."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        run: str,
+        references: References,
+        policy: Policy,
+        untrusted: int | None,
+    ) -> None:
+        self._writer = writer
+        self._run = run
+        self._references = references
+        self._policy = policy
+        self._statements = Statements(references, policy, untrusted)
+        self._leaf_of = {
+            oid: relation.oid
+            for relation in references.relations.values()
+            for oid in relation.family
+        }
+        for statement in TEMPORARY:
+            writer.rows(statement)
+
+    def run(self, round_: int, after: int, last: int) -> Done:
+        """Repair the groups behind ``after`` up to ``last`` of a round.
+
+        Locks: their rows and those that point at them, until the batch commits; FOR KEY
+        SHARE on survivors by the foreign keys' own checks. Raises UnplannedEffect,
+        LockNotAvailable, QueryFailed, ServerUnavailable; nothing is changed then.
+        """
+        writer, started = self._writer, time.monotonic()
+        with writer.writing(BY_HASH):
+            mine = [self._run, round_, after, last]
+            for oid, name in writer.rows(
+                "SELECT c.oid::int8, pg_catalog.quote_ident(n.nspname) || '.'"
+                " || pg_catalog.quote_ident(c.relname) FROM (SELECT DISTINCT relid"
+                f" FROM {SCHEMA}.work WHERE run = $1::text AND round = $2::int4"
+                " AND grp > $3::int4 AND grp <= $4::int4) w"
+                " JOIN pg_catalog.pg_class c ON c.oid = w.relid"
+                " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace ORDER BY c.oid",
+                mine,
+            ):
+                writer.rows(lock_rows(name, oid), mine)
+            writer.rows(SKIP_CHANGED, mine)
+            writer.rows(ROOT_LOSERS, mine)
+            self._follow()
+            done = self._apply(round_, mine, started)
+            writer.rows(
+                f"UPDATE {SCHEMA}.run SET done = $2::int4 WHERE id = $1::text", [self._run, last]
+            )
+        return done
+
+    def skip(self, round_: int, group: int, reason: str) -> None:
+        """Leave a group as it is, with the reason, and go on behind it."""
+        with self._writer.writing():
+            self._writer.rows(
+                f"INSERT INTO {SCHEMA}.skipped VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+                [self._run, round_, group, reason],
+            )
+            self._writer.rows(
+                f"UPDATE {SCHEMA}.run SET done = $2::int4 WHERE id = $1::text", [self._run, group]
+            )
+
+    def _follow(self) -> None:
+        """Find all that points at the rows that go, and what becomes equal by that."""
+        writer, references = self._writer, self._references
+        lost = {references.root}
+        for level in range(_DEEPEST):
+            touched: dict[int, None] = {}
+            found = False
+            writer.set_local(BY_ADDRESS)
+            for parent in sorted(lost):
+                for reference in references.to(parent):
+                    count = self._writer.count(self._statements.find_moves(reference), [level])
+                    if count and not reference.lose:
+                        touched[reference.child] = None
+                    found |= bool(count) and reference.lose
+            lost = {r.child for p in lost for r in references.to(p) if r.lose}
+            for oid in touched:
+                relation = references.relations[oid]
+                pair = self._policy.drop_self_pairs.get(relation.label) or (
+                    self._policy.drop_self_pairs.get(relation.name)
+                )
+                writer.set_local(BY_HASH)
+                if pair is not None and self._writer.count(
+                    self._statements.find_self_pairs(relation, pair), [level + 1]
+                ):
+                    found = True
+                    lost.add(oid)
+                for key in relation.keys:
+                    writer.set_local(
+                        {**self._statements.how_to_find(key), "search_path": key.key.search_path}
+                    )
+                    colliding = self._statements.find_collisions(relation, key)
+                    if writer.count(colliding, [level + 1]):
+                        found = True
+                        lost.add(oid)
+                writer.set_local({"search_path": ""})
+            writer.set_local(BY_HASH)
+            while self._writer.count(RESOLVE_KEEPERS, []):
+                pass
+            if not found:
+                return
+        raise UnplannedEffect(
+            f"rows pull rows after them more than {_DEEPEST} levels deep; the batch was left as"
+            " it was",
+            hint="Repair fewer groups at a time (--max-groups), or report this as a bug.",
+        )
+
+    def _apply(self, round_: int, mine: list[object], started: float) -> Done:
+        """Change everything in one statement and compare the effects with what was meant."""
+        writer, statements = self._writer, self._statements
+        leaf_of = self._leaf_of
+        meant_deletes: dict[int, int] = {}
+        for relid, count in writer.rows(f"SELECT relid::int8, count(*) FROM {LOSER} GROUP BY 1"):
+            meant_deletes[leaf_of[relid]] = meant_deletes.get(leaf_of[relid], 0) + count
+        meant_updates: dict[int, int] = {}
+        for relid, count in writer.rows(
+            f"SELECT relid::int8, count(DISTINCT place) FROM {MOVE} m WHERE NOT EXISTS"
+            f" (SELECT FROM {LOSER} l WHERE l.relid = m.relid AND l.place = m.place) GROUP BY 1"
+        ):
+            meant_updates[leaf_of[relid]] = meant_updates.get(leaf_of[relid], 0) + count
+        if self._policy.merge and meant_deletes:
+            root = self._references.root
+            (survivors,) = writer.row(
+                "SELECT count(*) FROM (SELECT relid, place FROM"
+                f" (SELECT keeper_relid AS relid, keeper AS place FROM {LOSER} WHERE level = 0"
+                f" UNION SELECT relid, place FROM {MOVE} m WHERE relid = ANY ($1::int8[]::oid[]))"
+                f" s WHERE NOT EXISTS (SELECT FROM {LOSER} l WHERE l.relid = s.relid"
+                " AND l.place = s.place)) t",
+                [sorted(self._references.relations[root].family)],
+            )
+            meant_updates[root] = survivors
+        (groups,) = writer.row(
+            f"SELECT count(DISTINCT grp) FROM {LOSER} WHERE level = 0"
+        )
+        (number,) = writer.row(
+            f"SELECT coalesce(max(number), 0) + 1 FROM {SCHEMA}.batch WHERE run = $1::text",
+            [self._run],
+        )
+        if meant_deletes:
+            shapes = self._known_shapes()
+            deletes, updates = sorted(meant_deletes), sorted(meant_updates)
+            before = self._effects()
+            counts = writer.row(
+                statements.apply(deletes, updates, shapes), [self._run, number, round_]
+            )
+            meant = [meant_deletes[oid] for oid in deletes] + [meant_updates[o] for o in updates]
+            self._compare(list(counts[:-1]), meant, deletes + updates)
+            self._look_for_more(before, meant_deletes, meant_updates)
+        seconds = time.monotonic() - started
+        writer.rows(
+            f"INSERT INTO {SCHEMA}.batch (run, number, round, version, first_group, last_group,"
+            " groups, deleted, changed, at, seconds) VALUES ($1, $2, $3,"
+            " pg_catalog.pg_current_xact_id()::xid::text, $4, $5, $6, $7, $8,"
+            " pg_catalog.now(), $9)",
+            [
+                self._run, number, round_, int(str(mine[2])) + 1, mine[3], groups,
+                sum(meant_deletes.values()), sum(meant_updates.values()), seconds,
+            ],
+        )
+        return Done(groups=groups, deleted=meant_deletes, changed=meant_updates, seconds=seconds)
+
+    def _compare(self, counted: list[int], meant: list[int], oids: Sequence[int]) -> None:
+        for count, wanted, oid in zip(counted, meant, oids, strict=True):
+            if count != wanted:
+                label = self._references.relations[oid].label
+                raise UnplannedEffect(
+                    f"{wanted} rows of {label} were to be changed and {count} were; a trigger or"
+                    " another session stands in between, and the batch was rolled back",
+                    hint="Look at the triggers of the table (\\d in psql).",
+                )
+
+    def _effects(self) -> dict[int, tuple[int, int]]:
+        """Count rows deleted and updated so far by this session, in children that cascade."""
+        cascading = sorted(
+            {r.child for r in self._references.references if r.takes_rows}
+        )
+        if not cascading:
+            return {}
+        found = dict.fromkeys(cascading, (0, 0))
+        for relid, deleted, updated in self._writer.rows(
+            "SELECT o::int8, pg_catalog.pg_stat_get_xact_tuples_deleted(o),"
+            " pg_catalog.pg_stat_get_xact_tuples_updated(o) FROM"
+            " pg_catalog.unnest($1::int8[]::oid[]) s (o)",
+            [sorted(o for c in cascading for o in self._references.relations[c].family)],
+        ):
+            oid = self._leaf_of[relid]
+            found[oid] = (found[oid][0] + deleted, found[oid][1] + updated)
+        return found
+
+    def _look_for_more(
+        self,
+        before: dict[int, tuple[int, int]],
+        meant_deletes: dict[int, int],
+        meant_updates: dict[int, int],
+    ) -> None:
+        """Raise UnplannedEffect if a cascade found anything to do."""
+        for oid, (deleted, updated) in self._effects().items():
+            gone = deleted - before[oid][0] - meant_deletes.get(oid, 0)
+            altered = updated - before[oid][1] - meant_updates.get(oid, 0)
+            if gone or altered:
+                label = self._references.relations[oid].label
+                raise UnplannedEffect(
+                    f"a cascade or a trigger would have deleted {gone} and changed {altered} more"
+                    f" rows of {label}; the batch was rolled back",
+                    hint="Nothing was lost. See the cascade list of pgmend plan, and the table's"
+                    " triggers.",
+                )
+
+    def _known_shapes(self) -> Shapes:
+        """Enter the shapes of the journal's entries once; a rolled back batch enters anew."""
+        references, statements = self._references, self._statements
+        whole = {
+            oid: add_shape(self._writer, self._run, references.relations[oid],
+                           references.relations[oid].stored)
+            for oid in references.losable
+        }
+        changed = {}
+        for oid, relation in references.relations.items():
+            columns = statements.journaled_columns(relation)
+            if columns:
+                changed[oid] = add_shape(self._writer, self._run, relation, columns)
+        return Shapes(whole=whole, changed=changed)

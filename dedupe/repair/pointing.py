@@ -1,0 +1,135 @@
+"""How child rows point at parent rows, and what they are going to say once they are moved.
+
+Pieces of SQL for ``statements``: they stand in a query over moved rows ``g`` (relid,
+place) joined to their table as ``t``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..references import Column, Reference, Relation
+
+#: temporary tables of a batch
+LOSER = "pg_temp.pgmend_loser"
+MOVE = "pg_temp.pgmend_move"
+
+
+def at(alias: str, relation: Relation, relid: str, place: str) -> str:
+    """Write that a row of ``relation`` stands at an address."""
+    leaf = f"{alias}.tableoid = {relid}" if relation.partitioned else f"{relid} = {relation.oid}"
+    return f"{alias}.ctid = {place} AND {leaf}"
+
+
+def matches(reference: Reference, parent: Relation, child: Relation, p: str, c: str) -> str:
+    """Write whether child row ``c`` points at parent row ``p``, for an index on the child."""
+    soft = reference.soft
+    tests = []
+    for name, parent_name, operator in zip(
+        reference.columns, reference.parent_columns, reference.operators, strict=True
+    ):
+        column, target = child.column(name), parent.column(parent_name)
+        value = f"{p}.{target.sql}"
+        if soft is not None and soft.kind == "array":
+            tests.append(
+                f"{c}.{column.sql} OPERATOR(pg_catalog.@>) ARRAY[{value}::{column.element}]"
+            )
+            continue
+        if soft is not None and soft.kind == "jsonb":
+            tests.append(
+                f"({c}.{column.sql} OPERATOR(pg_catalog.#>>) {text_array(soft.path)})"
+                f" OPERATOR(pg_catalog.=) pg_catalog.format('%s', {value})"
+            )
+            continue
+        if soft is not None and column.text and not target.text:
+            value = f"pg_catalog.format('%s', {value})"
+        if column.collation is not None:
+            value = f"({value} COLLATE {column.collation})"
+        tests.append(f"{value} {operator} {c}.{column.sql}")
+    if soft is not None and soft.type_column is not None:
+        kind = child.column(soft.type_column)
+        tests.append(f"{c}.{kind.sql} OPERATOR(pg_catalog.=) {literal(soft.type_value or '')}")
+    return " AND ".join(tests)
+
+
+def keepers(references: Sequence[Reference], relations: Mapping[int, Relation]) -> str:
+    """Write the joins that bring in the new parent row of each reference, arrays left out."""
+    joins = []
+    for r in references:
+        if r.soft is not None and r.soft.kind == "array":
+            continue
+        n = r.number
+        joins.append(
+            f"LEFT JOIN {MOVE} m{n} ON m{n}.ref = {n} AND m{n}.relid = g.relid"
+            f" AND m{n}.place = g.place LEFT JOIN {LOSER} l{n} ON l{n}.relid = m{n}.parent_relid"
+            f" AND l{n}.place = m{n}.parent LEFT JOIN {relations[r.parent].source} p{n} ON "
+            + at(f"p{n}", relations[r.parent], f"l{n}.keeper_relid", f"l{n}.keeper")
+        )
+    return " ".join(joins)
+
+
+def new_value(
+    column: Column, references: Sequence[Reference], relations: Mapping[int, Relation]
+) -> str:
+    """Write the value that a column of a moved row ``t`` is going to have."""
+    cases = []
+    for r in references:
+        if column.name not in r.columns:
+            continue
+        parent = relations[r.parent]
+        target = parent.column(r.parent_columns[r.columns.index(column.name)])
+        value = f"p{r.number}.{target.sql}"
+        if r.soft is not None and r.soft.kind == "array":
+            cases.append(
+                f"WHEN EXISTS (SELECT FROM {MOVE} m WHERE m.ref = {r.number} AND"
+                f" m.relid = g.relid AND m.place = g.place) THEN {_new_array(column, r, parent)}"
+            )
+            continue
+        if r.soft is not None and r.soft.kind == "jsonb":
+            path = text_array(r.soft.path)
+            # An id that was written as a string stays one.
+            value = (
+                f"pg_catalog.jsonb_set(t.{column.sql}, {path}, CASE WHEN pg_catalog.jsonb_typeof("
+                f"t.{column.sql} OPERATOR(pg_catalog.#>) {path}) = 'string'"
+                f" THEN pg_catalog.to_jsonb(pg_catalog.format('%s', {value}))"
+                f" ELSE pg_catalog.to_jsonb({value}) END)"
+            )
+        elif r.lose:
+            value = "NULL"
+        elif column.text and not target.text:
+            value = f"pg_catalog.format('%s', {value})::{column.type}"
+        else:
+            value = f"{value}::{column.type}"
+        cases.append(f"WHEN m{r.number}.place IS NOT NULL THEN {value}")
+    if not cases:
+        return f"t.{column.sql}"
+    return f"CASE {' '.join(cases)} ELSE t.{column.sql} END"
+
+
+def _new_array(column: Column, r: Reference, parent: Relation) -> str:
+    """Write an array of ids with losers replaced, and no survivor's id twice by that."""
+    name = parent.column(r.parent_columns[0]).sql
+    return (
+        f"(WITH y AS (SELECT o.{name}::{column.element} AS old, n.{name}::{column.element} AS new"
+        f" FROM {MOVE} m JOIN {LOSER} l ON l.relid = m.parent_relid AND l.place = m.parent"
+        f" JOIN {parent.source} o ON {at('o', parent, 'l.relid', 'l.place')}"
+        f" JOIN {parent.source} n ON {at('n', parent, 'l.keeper_relid', 'l.keeper')}"
+        f" WHERE m.ref = {r.number} AND m.relid = g.relid AND m.place = g.place),"
+        " z AS (SELECT u.n, coalesce(y.new, u.v) AS v,"
+        " coalesce(y.new, u.v) IN (SELECT new FROM y) AS hit"
+        f" FROM pg_catalog.unnest(t.{column.sql}) WITH ORDINALITY u (v, n)"
+        " LEFT JOIN y ON y.old = u.v)"
+        " SELECT pg_catalog.array_agg(v ORDER BY n) FROM (SELECT v, n, hit,"
+        " row_number() OVER (PARTITION BY v ORDER BY n) AS place FROM z) s"
+        f" WHERE hit IS NOT TRUE OR place = 1)::{column.type}"
+    )
+
+
+def literal(text: str) -> str:
+    """Write a text as an SQL literal (standard_conforming_strings is pinned)."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def text_array(texts: Sequence[str]) -> str:
+    """Write an array of texts."""
+    return f"ARRAY[{', '.join(literal(text) for text in texts)}]::pg_catalog.text[]"

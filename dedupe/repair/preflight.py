@@ -1,0 +1,126 @@
+"""Everything that stands in the way of a repair, found before the first write.
+
+Reads the catalogs and the server's views; returns sentences, all of them at once.
+
+Sources: https://www.postgresql.org/docs/current/logical-replication-publication.html,
+https://www.postgresql.org/docs/current/view-pg-prepared-xacts.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..journal import SCHEMA
+from ..policy import Policy
+from ..references import References
+from ..session import Session
+
+
+def obstacles(
+    session: Session, references: References, policy: Policy, *, unreadable: int
+) -> tuple[str, ...]:
+    """List what has to be mended before the repair can begin.
+
+    ``unreadable``: rows that the scan skipped and that nobody accepted.
+    """
+    found: list[str] = []
+    if session.standby:
+        found.append("the server is a standby; connect to the primary")
+    (read_only, counting) = session.row(
+        "SELECT pg_catalog.current_setting('default_transaction_read_only') = 'on' AND"
+        " (SELECT setting = 'on' FROM pg_catalog.pg_settings"
+        "  WHERE name = 'default_transaction_read_only' AND source = 'configuration file'),"
+        " pg_catalog.current_setting('track_counts') = 'on'"
+    )
+    if read_only:
+        found.append("the server is set to read only (default_transaction_read_only)")
+    if not counting:
+        found.append("track_counts is off: what a cascade takes could not be counted")
+    if unreadable:
+        found.append(
+            f"the scan could not read {unreadable} rows or blocks; duplicates may hide among them"
+            " (--despite-unreadable)"
+        )
+    changed = {r.child for r in references.references}
+    tables = [references.relations[oid] for oid in references.relations]
+    for relation in tables:
+        losing = relation.oid in references.losable
+        wants = ["SELECT"] + (["DELETE"] if losing else [])
+        if relation.oid in changed or policy.merge or policy.loser.columns:
+            wants.append("UPDATE")
+        for want in wants:
+            (allowed,) = session.row(
+                "SELECT pg_catalog.has_table_privilege($1::oid, $2::text)", [relation.oid, want]
+            )
+            if not allowed:
+                found.append(f"the role lacks {want} on {relation.label}")
+        (hidden,) = session.row("SELECT pg_catalog.row_security_active($1::oid)", [relation.oid])
+        if hidden:
+            found.append(f"row-level security would hide rows of {relation.label}")
+    found += _journal_rights(session)
+    found += _publications(session, [r.oid for r in tables])
+    found += _prepared(session, [oid for r in tables for oid in r.family])
+    return tuple(found)
+
+
+def _journal_rights(session: Session) -> list[str]:
+    rows = session.rows(
+        "SELECT pg_catalog.has_schema_privilege(oid, 'CREATE') FROM pg_catalog.pg_namespace"
+        " WHERE nspname = $1::text",
+        [SCHEMA],
+    )
+    if rows:
+        return [] if rows[0][0] else [f"the role may not write the journal's schema {SCHEMA}"]
+    (allowed, temporary) = session.row(
+        "SELECT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'),"
+        " pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY')"
+    )
+    found = []
+    if not allowed:
+        found.append(f"the role may not create the journal's schema {SCHEMA} in this database")
+    if not temporary:
+        found.append("the role may not make temporary tables in this database")
+    return found
+
+
+def _publications(session: Session, oids: Sequence[int]) -> list[str]:
+    """Find published tables whose updates and deletes the server would refuse."""
+    rows = session.rows(
+        """
+        SELECT n.nspname || '.' || c.relname, pg_catalog.string_agg(p.pubname, ', ')
+        FROM pg_catalog.pg_publication_tables t
+        JOIN pg_catalog.pg_publication p ON p.pubname = t.pubname AND (p.pubupdate OR p.pubdelete)
+        JOIN pg_catalog.pg_namespace n ON n.nspname = t.schemaname
+        JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
+        WHERE c.oid = ANY ($1::int8[]::oid[]) AND (c.relreplident = 'n' OR c.relreplident = 'd'
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i
+                            WHERE i.indrelid = c.oid AND i.indisprimary))
+        GROUP BY 1 ORDER BY 1
+        """,
+        [list(oids)],
+    )
+    return [
+        f"{table} is published ({publications}) and has no replica identity: the server refuses"
+        " to delete from it (ALTER TABLE … REPLICA IDENTITY FULL)"
+        for table, publications in rows
+    ]
+
+
+def _prepared(session: Session, oids: Sequence[int]) -> list[str]:
+    """Find prepared transactions that hold locks on the tables and will not end by themselves."""
+    rows = session.rows(
+        """
+        SELECT DISTINCT x.gid, x.prepared::text
+        FROM pg_catalog.pg_prepared_xacts x
+        JOIN pg_catalog.pg_locks l ON l.virtualtransaction = '-1/' || x.transaction::text
+        WHERE l.relation = ANY ($1::int8[]::oid[]) AND l.database = (SELECT oid
+            FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+        ORDER BY 1
+        """,
+        [list(oids)],
+    )
+    return [
+        f"the prepared transaction {gid!r} (since {since}) holds locks on the tables:"
+        " COMMIT PREPARED or ROLLBACK PREPARED it"
+        for gid, since in rows
+    ]

@@ -1,0 +1,351 @@
+"""The statements of one batch: who goes, what points at them, and the one that changes all.
+
+A batch lives in one transaction. Three temporary tables say what is to be done: the rows
+that were locked, the rows that go (``loser``, each with the row that stays in its place),
+and the rows that point at them (``move``). Rows are addressed by leaf and ctid all
+through. Child rows are found by indexes that were proved or built by this repair.
+
+All changes are one statement. Its deletes come first, so that no unique index refuses
+an update; foreign keys are checked at its end, when everything has its new value.
+
+Sources: https://www.postgresql.org/docs/current/queries-with.html (data-modifying WITH),
+https://www.postgresql.org/docs/current/sql-select.html#SQL-FOR-UPDATE-SHARE
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..journal import SCHEMA, image
+from ..policy import Policy
+from ..references import ChildKey, Column, Reference, References, Relation
+from ..table import quoted
+from .merging import merged_value
+from .pointing import LOSER, MOVE, at, keepers, matches, new_value
+
+#: Made once a session; their rows last for one transaction.
+TEMPORARY = tuple(
+    f"CREATE TEMPORARY TABLE IF NOT EXISTS {name} ({columns}) ON COMMIT DELETE ROWS"
+    for name, columns in (
+        ("pgmend_locked", "relid oid, place tid, version text"),
+        (
+            "pgmend_loser",
+            "relid oid, place tid, keeper_relid oid, keeper tid, grp int4, level int4",
+        ),
+        ("pgmend_move", "ref int4, relid oid, place tid, parent_relid oid, parent tid, grp int4"),
+    )
+)
+#: Reach rows by address and by index, whatever the planner thinks of the sizes.
+BY_ADDRESS: Mapping[str, str] = {
+    "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off",
+}
+#: Reach the rows of the batch by address, and join what is known of them by hash.
+BY_HASH: Mapping[str, str] = {
+    "enable_seqscan": "off", "enable_hashjoin": "on", "enable_mergejoin": "off",
+}
+#: For a key whose own index is not trusted: read the heap.
+BY_HEAP: Mapping[str, str] = {
+    "enable_seqscan": "on", "enable_hashjoin": "on", "enable_mergejoin": "off",
+    "enable_indexscan": "off", "enable_indexonlyscan": "off", "enable_bitmapscan": "off",
+}
+
+_NOT_LOST = (
+    "NOT EXISTS (SELECT FROM pg_temp.pgmend_loser x WHERE x.relid = {0}.relid"
+    " AND x.place = {0}.place)"
+)
+
+
+def lock_rows(leaf_sql: str, leaf_oid: int) -> str:
+    """Write the statement that locks the rows of a batch in one leaf.
+
+    Parameters: run, round, the group before the first, the last group.
+    """
+    return (
+        f"WITH w AS MATERIALIZED (SELECT place FROM {SCHEMA}.work WHERE run = $1::text"
+        f" AND round = $2::int4 AND grp > $3::int4 AND grp <= $4::int4 AND relid = {leaf_oid}"
+        " ORDER BY place), l AS MATERIALIZED (SELECT t.tableoid AS relid, t.ctid AS place,"
+        f" t.xmin::text AS version FROM w JOIN ONLY {leaf_sql} t ON t.ctid = w.place"
+        " FOR UPDATE OF t) INSERT INTO pg_temp.pgmend_locked SELECT * FROM l"
+    )
+
+
+#: Groups of which a row is not the one that was planned; parameters as for ``lock_rows``.
+SKIP_CHANGED = (
+    f"INSERT INTO {SCHEMA}.skipped SELECT DISTINCT w.run, w.round, w.grp,"
+    f" 'a row was changed since the plan' FROM {SCHEMA}.work w"
+    " LEFT JOIN pg_temp.pgmend_locked l"
+    " ON l.relid = w.relid AND l.place = w.place AND l.version = w.version"
+    " WHERE w.run = $1::text AND w.round = $2::int4 AND w.grp > $3::int4 AND w.grp <= $4::int4"
+    " AND l.place IS NULL ON CONFLICT DO NOTHING"
+)
+#: The rows that the plan lets go; parameters as for ``lock_rows``.
+ROOT_LOSERS = (
+    f"INSERT INTO {LOSER} SELECT w.relid, w.place, s.relid, s.place, w.grp, 0"
+    f" FROM {SCHEMA}.work w JOIN {SCHEMA}.work s"
+    " ON s.run = w.run AND s.round = w.round AND s.grp = w.grp AND s.ordinal = 0"
+    " WHERE w.run = $1::text AND w.round = $2::int4 AND w.grp > $3::int4 AND w.grp <= $4::int4"
+    f" AND w.ordinal > 0 AND NOT EXISTS (SELECT FROM {SCHEMA}.skipped k"
+    " WHERE k.run = w.run AND k.round = w.round AND k.grp = w.grp)"
+)
+#: Follow keepers that became losers themselves; repeat until nothing is changed.
+RESOLVE_KEEPERS = (
+    f"UPDATE {LOSER} l SET keeper_relid = k.keeper_relid, keeper = k.keeper"
+    f" FROM {LOSER} k WHERE l.keeper_relid = k.relid AND l.keeper = k.place"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shapes:
+    """Numbers of the journal's shapes, by relation."""
+
+    #: of rows that are deleted
+    whole: Mapping[int, int]
+    #: of rows that are updated
+    changed: Mapping[int, int]
+
+
+class Statements:
+    """Writes the statements of a repair's batches."""
+
+    def __init__(self, references: References, policy: Policy, untrusted: int | None) -> None:
+        """``untrusted`` is the index that is being repaired: nothing is found through it."""
+        self._references = references
+        self._policy = policy
+        self._untrusted = untrusted
+
+    def find_moves(self, reference: Reference) -> str:
+        """Write the statement that finds and locks the rows that point at losers.
+
+        Parameter: the level of the losers.
+        """
+        child = self._references.relations[reference.child]
+        parent = self._references.relations[reference.parent]
+        if reference.lose and reference.on_delete != "SET NULL":
+            target = (
+                f"INSERT INTO {LOSER} SELECT DISTINCT ON (relid, place) relid, place,"
+                f" NULL::oid, NULL::tid, grp, $1::int4 + 1 FROM f WHERE {_NOT_LOST.format('f')}"
+            )
+        else:
+            target = (
+                f"INSERT INTO {MOVE} SELECT {reference.number}, relid, place, parent_relid,"
+                f" parent, grp FROM f WHERE {_NOT_LOST.format('f')}"
+            )
+        return (
+            "WITH f AS MATERIALIZED (SELECT c.tableoid AS relid, c.ctid AS place,"
+            f" l.relid AS parent_relid, l.place AS parent, l.grp FROM {LOSER} l"
+            f" JOIN {parent.source} p ON {at('p', parent, 'l.relid', 'l.place')}"
+            f" JOIN {child.source} c ON {matches(reference, parent, child, 'p', 'c')}"
+            f" WHERE l.level = $1::int4 FOR UPDATE OF c) {target}"
+        )
+
+    def find_self_pairs(self, child: Relation, pair: tuple[str, str]) -> str:
+        """Write the statement that drops moved rows in which two columns became equal.
+
+        Parameter: the level that they are entered with.
+        """
+        first, second = (child.column(name).sql for name in pair)
+        return (
+            f"WITH n AS MATERIALIZED ({self._new_rows(child)})"
+            f' INSERT INTO {LOSER} SELECT "pgmend relid", "pgmend place", NULL::oid, NULL::tid,'
+            f' "pgmend grp", $1::int4 FROM n WHERE {first} = {second}'
+        )
+
+    def find_collisions(self, child: Relation, unique: ChildKey) -> str:
+        """Write the statement that finds rows that re-pointing makes equal under a key.
+
+        All of a class but one become losers. Parameter: the level that they are entered with.
+        """
+        key = unique.key
+        names = [f"k{n}" for n in range(len(key.columns))]
+        values = [
+            f"{column.expression} AS {name}"
+            for column, name in zip(key.columns, names, strict=True)
+        ]
+        order, sorting = self._collision_order(child)
+        order_columns = [f"{expression} AS o{n}" for n, expression in enumerate(order)]
+        columns = ", ".join([*values, *order_columns])
+        predicate = [f"({key.where}\n) IS TRUE"] if key.where is not None else []
+        parts = [
+            *predicate,
+            key.takes_part([column.expression for column in key.columns]),
+        ]
+        same = []
+        for column, name in zip(key.columns, names, strict=True):
+            left, right = column.compared(column.expression), column.compared(f"m.{name}")
+            test = f"{left} {column.equality} {right}"
+            if not key.nulls_distinct:
+                both = f"{column.is_null(column.expression)} AND {column.is_null(f'm.{name}')}"
+                test = f"({test} OR ({both}))"
+            same.append(test)
+        partition = ", ".join(
+            f"{name} COLLATE {column.collation}" if column.collation else name
+            for column, name in zip(key.columns, names, strict=True)
+        )
+        listed = ", ".join([*names, *(f"o{n}" for n in range(len(order)))])
+        mine = ", ".join(f"e.{name}" for name in [*names, *(f"o{n}" for n in range(len(order)))])
+        return (
+            f"WITH n AS MATERIALIZED ({self._new_rows(child)}),"
+            ' m AS MATERIALIZED (SELECT "pgmend relid" AS relid, "pgmend place" AS place,'
+            f' "pgmend grp" AS grp, {columns} FROM n WHERE {" AND ".join(parts)}),'
+            " e AS MATERIALIZED (SELECT DISTINCT ON (e.relid, e.place) e.relid, e.place, m.grp,"
+            f" {mine} FROM m CROSS JOIN LATERAL (SELECT tableoid AS relid, ctid AS place, {columns}"
+            f" FROM {child.source} WHERE {' AND '.join([*same, *predicate])} FOR UPDATE) e"
+            " WHERE NOT EXISTS (SELECT FROM pg_temp.pgmend_move x WHERE x.relid = e.relid"
+            f" AND x.place = e.place) AND {_NOT_LOST.format('e')}),"
+            f" a AS (SELECT true AS moved, relid, place, grp, {listed} FROM m"
+            f" UNION ALL SELECT false, relid, place, grp, {listed} FROM e),"
+            " r AS (SELECT relid, place, grp, first_value(relid) OVER w AS keeper_relid,"
+            " first_value(place) OVER w AS keeper FROM a WINDOW w AS"
+            f" (PARTITION BY {partition} ORDER BY {sorting}, relid, place))"
+            f" INSERT INTO {LOSER} SELECT relid, place, keeper_relid, keeper, grp, $1::int4"
+            " FROM r WHERE (relid, place) <> (keeper_relid, keeper)"
+        )
+
+    def how_to_find(self, unique: ChildKey) -> Mapping[str, str]:
+        """Return the planner settings for ``find_collisions``."""
+        if unique.key.index_oid == self._untrusted or not unique.key.nulls_distinct:
+            return BY_HEAP
+        return BY_HASH
+
+    def apply(
+        self, deletes: Sequence[int], updates: Sequence[int], shapes: Shapes
+    ) -> str:
+        """Write the statement that changes everything and journals it.
+
+        ``deletes`` and ``updates`` are the relations that the batch found rows of.
+        Returns one row: the number of rows deleted of each, then of rows updated of each,
+        and the round.
+        Parameters: run, batch, round.
+        """
+        ctes, entries, counts = [], [], []
+        for place, oid in enumerate(deletes):
+            relation = self._references.relations[oid]
+            ctes.append(
+                f"d{place} AS (DELETE FROM {relation.source} t USING {LOSER} l"
+                f" WHERE {at('t', relation, 'l.relid', 'l.place')}"
+                f" RETURNING l.relid, l.place, l.grp, {image(relation.stored, 't')} AS before)"
+            )
+            entries.append(
+                f"SELECT {shapes.whole[oid]}, 'd', ARRAY[grp], before, NULL::text[], relid, place,"
+                f" NULL::oid, NULL::tid, NULL::text FROM d{place}"
+            )
+            counts.append(f"(SELECT count(*) FROM d{place})")
+        after_deletes = "".join(
+            f" AND (SELECT count(*) FROM d{place}) >= 0" for place in range(len(deletes))
+        )
+        for place, oid in enumerate(updates):
+            relation = self._references.relations[oid]
+            columns = self.changed_columns(relation)
+            kept = self.journaled_columns(relation)
+            ctes.append(f"g{place} AS MATERIALIZED ({self._targets(relation, columns, kept)})")
+            sets = ", ".join(f"{column.sql} = g.n{n}" for n, column in enumerate(columns))
+            ctes.append(
+                f"u{place} AS (UPDATE {relation.source} t SET {sets} FROM g{place} g"
+                f" WHERE {at('t', relation, 'g.relid', 'g.place')}{after_deletes}"
+                " RETURNING g.relid AS old_relid, g.place AS old_place, g.groups, g.before,"
+                f" {image(kept, 't')} AS after, t.tableoid AS relid, t.ctid AS place)"
+            )
+            entries.append(
+                f"SELECT {shapes.changed[oid]}, 'u', groups, before, after, old_relid, old_place,"
+                " relid, place, pg_catalog.pg_current_xact_id()::xid::text"
+                f" FROM u{place}"
+            )
+            counts.append(f"(SELECT count(*) FROM u{place})")
+        return (
+            f"WITH {', '.join(ctes)}, j AS (INSERT INTO {SCHEMA}.entry (run, batch, step, shape,"
+            " action, groups, before, after, old_relid, old_place, relid, place, version)"
+            " SELECT $1::text, $2::int4, 1, * FROM ("
+            f"{' UNION ALL '.join(entries)}) s (shape, action, groups, before, after, old_relid,"
+            " old_place, relid, place, version))"
+            f" SELECT {', '.join(counts)}, $3::int4"
+        )
+
+    def changed_columns(self, relation: Relation) -> tuple[Column, ...]:
+        """Columns of a relation that a repair may change, in the table's order."""
+        moved = {name for r in self._references.of(relation.oid) for name in r.columns}
+        if relation.oid == self._references.root:
+            moved |= set(self._policy.merge)
+        return tuple(column for column in relation.columns if column.name in moved)
+
+    def journaled_columns(self, relation: Relation) -> tuple[Column, ...]:
+        """Columns whose values an update is journaled with: a trigger may change any."""
+        return relation.stored if relation.update_triggers else self.changed_columns(relation)
+
+    def _new_rows(self, child: Relation) -> str:
+        """Write the moved rows of a child with the values that they are going to have."""
+        references, relations = self._references.of(child.oid), self._references.relations
+        columns = ", ".join(
+            f"{new_value(column, references, relations)} AS {column.sql}"
+            for column in child.columns
+        )
+        return (
+            f'SELECT g.relid AS "pgmend relid", g.place AS "pgmend place", g.grp AS "pgmend grp",'
+            f" {columns} FROM (SELECT relid, place, min(grp) AS grp FROM {MOVE} m"
+            f" WHERE m.ref = ANY ('{_numbers(references)}') AND {_NOT_LOST.format('m')}"
+            f" GROUP BY relid, place) g"
+            f" JOIN {child.source} t ON {at('t', child, 'g.relid', 'g.place')}"
+            f" {keepers(references, relations)}"
+        )
+
+    def _targets(
+        self, relation: Relation, columns: Sequence[Column], kept: Sequence[Column]
+    ) -> str:
+        """Write the rows to update: address, groups, image before, and the new values."""
+        references, relations = self._references.of(relation.oid), self._references.relations
+        sources = (
+            f"SELECT relid, place, grp FROM {MOVE} m WHERE"
+            f" m.ref = ANY ('{_numbers(references)}') AND {_NOT_LOST.format('m')}"
+        )
+        merging = relation.oid == self._references.root and bool(self._policy.merge)
+        join = ""
+        if merging:
+            sources += (
+                f" UNION ALL SELECT DISTINCT keeper_relid, keeper, grp FROM {LOSER}"
+                " WHERE level = 0"
+            )
+            join = (
+                f" LEFT JOIN (SELECT DISTINCT keeper_relid, keeper, grp FROM {LOSER}"
+                " WHERE level = 0) h ON h.keeper_relid = g.relid AND h.keeper = g.place"
+            )
+        values = []
+        for n, column in enumerate(columns):
+            value = new_value(column, references, relations)
+            if merging and column.name in self._policy.merge:
+                merged = merged_value(
+                    self._policy.merge[column.name], column, relation,
+                    members=(
+                        f"SELECT w.relid, w.place, w.ordinal FROM {SCHEMA}.work w WHERE"
+                        " w.run = $1::text AND w.round = $3::int4 AND w.grp = h.grp"
+                    ),
+                )
+                value = f"CASE WHEN h.grp IS NOT NULL THEN {merged} ELSE t.{column.sql} END"
+            values.append(f"{value} AS n{n}")
+        return (
+            f"SELECT g.relid, g.place, g.groups, {image(kept, 't')} AS before, {', '.join(values)}"
+            " FROM (SELECT relid, place, array_agg(DISTINCT grp) AS groups FROM"
+            f" ({sources}) m GROUP BY relid, place) g"
+            f" JOIN {relation.source} t ON {at('t', relation, 'g.relid', 'g.place')}"
+            f" {keepers(references, relations)}{join}"
+        )
+
+    def _collision_order(self, child: Relation) -> tuple[list[str], str]:
+        """Return the expressions that rank rows of one class, and the ORDER BY over them."""
+        how = child.collision
+        pk = [quoted(name) for name in child.pk]
+        ties = ", ".join(f"o{n}" for n in range(len(pk)))
+        if how.by == "newest":
+            descending = [f"o{n} DESC" for n in range(len(pk))]
+            return pk, ", ".join([*descending, "moved"]) if pk else "moved"
+        if how.by == "oldest":
+            return pk, ", ".join([*(f"o{n}" for n in range(len(pk))), "moved"])
+        if how.by == "survivor":
+            return pk, f"moved, {ties}" if pk else "moved"
+        direction = "DESC" if how.descending else "ASC"
+        return [*pk, f"({how.by})"], ", ".join(
+            [f"o{len(pk)} {direction} NULLS LAST", "moved", *([ties] if pk else [])]
+        )
+
+
+def _numbers(references: Sequence[Reference]) -> str:
+    return "{" + ",".join(str(r.number) for r in references) + "}"

@@ -1,0 +1,92 @@
+"""Writing sessions: the same pins, but statements may write, and proved indexes may be used.
+
+A transaction of a writer is read-write and READ COMMITTED; it waits for a lock two
+seconds at most. Index scans are on: foreign-key checks would otherwise read the whole
+child for every row. So nothing may be written before every index that a check or a
+statement may use is proved (``dedupe.repair.proof``).
+
+Sources: https://www.postgresql.org/docs/current/sql-set-transaction.html,
+https://www.postgresql.org/docs/current/runtime-config-client.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from .driver_errors import translated
+from .session import Session, set_statement
+
+#: What a writing transaction runs under beyond ``session.PINNED``.
+WRITING: Mapping[str, str] = {
+    "enable_seqscan": "on",
+    "enable_indexscan": "on",
+    "enable_indexonlyscan": "on",
+    "enable_bitmapscan": "on",
+    "lock_timeout": "2s",
+}
+
+
+class Writer(Session):
+    """One backend that may write; use as a context manager.
+
+    Not for two threads at a time, except ``cancel``.
+    """
+
+    def __init__(self, connection: psycopg.Connection[Any], name: str) -> None:
+        super().__init__(connection, name)
+        self._pins.update(WRITING)
+        with translated():
+            # Plans of foreign-key checks are made once a session and kept, so what they
+            # are made under is set before the first of them.
+            connection.execute(
+                set_statement(
+                    {**self._pins, "default_transaction_read_only": "off"}, local=False
+                )
+            )
+
+    @contextmanager
+    def writing(self, settings: Mapping[str, str] | None = None) -> Iterator[None]:
+        """Run the block in one read-write transaction, READ COMMITTED, pins set locally.
+
+        ``settings`` override pins. What the block raises rolls it back.
+        Raises LockNotAvailable, ServerUnavailable and the driver's errors translated.
+        """
+        begin = sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; ")
+        with self._transaction(begin, settings):
+            yield
+
+    def count(self, statement: str, params: Sequence[object] = ()) -> int:
+        """Run one statement that changes rows and return how many it changed."""
+        with translated():
+            cursor = self.connection.execute(
+                statement.encode("utf-8", "surrogateescape"), list(params) or None
+            )
+            return cursor.rowcount
+
+    def copy_rows(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
+        """Stream rows into a table with ``COPY … FROM STDIN``; memory: a buffer."""
+        with translated():
+            cursor = self.connection.cursor()
+            with cursor.copy(statement.encode("utf-8", "surrogateescape")) as copy:
+                for row in rows:
+                    copy.write_row(row)
+
+    def alone(self, statement: str) -> None:
+        """Run a statement that must not stand in a transaction (CREATE INDEX CONCURRENTLY).
+
+        No lock and no statement timeout: cut off in the middle, such a statement leaves
+        an invalid index behind.
+        """
+        with translated():
+            self.connection.execute(set_statement({"lock_timeout": "0"}, local=False))
+            try:
+                self.connection.execute(statement.encode("utf-8", "surrogateescape"))
+            finally:
+                if not self.connection.closed:
+                    again = {"lock_timeout": WRITING["lock_timeout"]}
+                    self.connection.execute(set_statement(again, local=False))
