@@ -25,6 +25,8 @@ from .policy import Policy, SoftReference
 from .progress import Progress, RepairProgress, RunStatus
 from .repair.executor import repair
 from .repair.result import Result
+from .repair.undoing import UndoResult, undo
+from .repair.verification import Verification, verify
 from .scan.directory import default_run_directory, plain_name
 from .scan.directory import empty as empty_run_directory
 from .scan.keys import unique_keys, usable_keys
@@ -57,7 +59,9 @@ __all__ = [
     "Session",
     "SoftReference",
     "Target",
+    "UndoResult",
     "Unreadable",
+    "Verification",
     "connect",
     "default_run_directory",
     "empty_run_directory",
@@ -70,6 +74,8 @@ __all__ = [
     "plan",
     "repair",
     "scan",
+    "undo",
     "unique_keys",
     "usable_keys",
+    "verify",
 ]

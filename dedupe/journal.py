@@ -23,6 +23,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from .connect import Connectable, connect
 from .errors import NotReady, RefusedError, UnknownObject
+from .key import MatchKey
 from .references import Column, Relation
 from .session import PINNED, Session
 from .table import quoted
@@ -59,6 +60,8 @@ runs = sa.Table(
     sa.Column("table_name", sa.Text, nullable=False),
     sa.Column("key_name", sa.Text, nullable=False),
     sa.Column("index_name", sa.Text),
+    # the key as it was named, as JSON
+    sa.Column("asked", sa.Text, nullable=False),
     sa.Column("policy", sa.Text, nullable=False),
     sa.Column("fingerprint", sa.Text, nullable=False),
     sa.Column("reason", sa.Text),
@@ -137,6 +140,7 @@ entries = sa.Table(
     # where the row stood, and where it stands now: leaf, address and version
     sa.Column("old_relid", pg.OID, nullable=False),
     sa.Column("old_place", _Tid, nullable=False),
+    sa.Column("old_version", sa.Text, nullable=False),
     sa.Column("relid", pg.OID),
     sa.Column("place", _Tid),
     sa.Column("version", sa.Text),
@@ -182,6 +186,8 @@ class JournalRun:
     relid: int
     policy: str
     fingerprint: str
+    #: the key as it was named
+    asked: MatchKey
 
 
 def exists(session: Session) -> bool:
@@ -229,6 +235,7 @@ def begin(
     table: Relation,
     key_name: str,
     index_name: str | None,
+    asked: MatchKey,
     policy: str,
     fingerprint: str,
     reason: str | None,
@@ -236,10 +243,10 @@ def begin(
     """Enter a run that begins; only inside ``writing``."""
     writer.rows(
         f"INSERT INTO {SCHEMA}.run (id, started, state, relid, table_name, key_name, index_name,"
-        " policy, fingerprint, reason, settings, round, done)"
-        " VALUES ($1, pg_catalog.now(), 'repairing', $2, $3, $4, $5, $6, $7, $8, $9, 0, 0)",
-        [run, table.oid, table.label, key_name, index_name, policy, fingerprint, reason,
-         json.dumps(image_settings())],
+        " asked, policy, fingerprint, reason, settings, round, done)"
+        " VALUES ($1, pg_catalog.now(), 'repairing', $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, 0)",
+        [run, table.oid, table.label, key_name, index_name, asked.to_json(), policy,
+         fingerprint, reason, json.dumps(image_settings())],
     )
 
 
@@ -320,7 +327,7 @@ def _runs(session: Session) -> list[JournalRun]:
         SELECT r.id, r.table_name, r.key_name, r.index_name, r.state, r.started, r.finished,
             (SELECT coalesce(sum(b.groups), 0)::int8 FROM {SCHEMA}.batch b WHERE b.run = r.id),
             (SELECT count(*) FROM {SCHEMA}.entry e WHERE e.run = r.id AND NOT e.undone),
-            r.reason, r.settings, r.round, r.done, r.relid::int8, r.policy, r.fingerprint
+            r.reason, r.settings, r.round, r.done, r.relid::int8, r.policy, r.fingerprint, r.asked
         FROM {SCHEMA}.run r ORDER BY r.started, r.id
         """,
     )
@@ -329,6 +336,7 @@ def _runs(session: Session) -> list[JournalRun]:
             id=r[0], table=r[1], key_name=r[2], index_name=r[3], state=r[4], started=r[5],
             finished=r[6], groups=r[7], entries=r[8], reason=r[9], settings=json.loads(r[10]),
             round=r[11], done=r[12], relid=r[13], policy=r[14], fingerprint=r[15],
+            asked=MatchKey.from_json(r[16]),
         )
         for r in rows
     ]

@@ -73,6 +73,8 @@ class Relation:
     pk: tuple[str, ...]
     #: whether a row trigger of a user fires when a row is updated
     update_triggers: bool
+    #: the same for a row that is inserted
+    insert_triggers: bool
     #: heap bytes of all leaves
     bytes: int
     #: the relation's own oid, those of its partitions, and of what it is a partition of
@@ -234,6 +236,8 @@ def load_relation(session: Session, oid: int) -> Relation:
                   UNION SELECT c.oid::int8),
             EXISTS (SELECT FROM pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid
                     AND NOT g.tgisinternal AND g.tgtype::int & 16 <> 0 AND g.tgenabled <> 'D'),
+            EXISTS (SELECT FROM pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid
+                    AND NOT g.tgisinternal AND g.tgtype::int & 4 <> 0 AND g.tgenabled <> 'D'),
             ARRAY(SELECT k.attname::text
                   FROM pg_catalog.pg_index i
                   CROSS JOIN pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY p (attnum, n)
@@ -249,7 +253,7 @@ def load_relation(session: Session, oid: int) -> Relation:
     )
     if not found:
         raise UnknownObject(f"the table with oid {oid} is gone", kind="table", name=str(oid))
-    schema, name, kind, tree_bytes, family, triggers, pk, own_bytes = found[0]
+    schema, name, kind, tree_bytes, family, update, insert, pk, own_bytes = found[0]
     if kind not in "rp":
         raise UnsupportedRelation(
             f"{schema}.{name} cannot be repaired: it is not a table with rows of its own",
@@ -287,7 +291,8 @@ def load_relation(session: Session, oid: int) -> Relation:
             for c in columns
         ),
         pk=tuple(pk),
-        update_triggers=triggers,
+        update_triggers=update,
+        insert_triggers=insert,
         bytes=tree_bytes or own_bytes,
         family=frozenset(family),
     )

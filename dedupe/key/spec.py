@@ -5,8 +5,9 @@ A ``MatchKey`` knows no database; ``resolve`` gives it its meaning in one.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KeyDefinitionError
@@ -69,6 +70,16 @@ class MatchKey:
         if self.label is not None:
             return self.label
         return self.index or ", ".join(part.text for part in self.parts)
+
+    def to_json(self) -> str:
+        """Write the key as JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> MatchKey:
+        """Read what ``to_json`` wrote."""
+        facts: dict[str, Any] = json.loads(text)
+        return cls(**{**facts, "parts": tuple(KeyPart(**part) for part in facts["parts"])})
 
     @classmethod
     def from_index(cls, name: str, table: str | None = None) -> MatchKey:

@@ -209,6 +209,7 @@ class _Repairer:
                 table=self._references.relations[self._references.root],
                 key_name=self._plan.key_name,
                 index_name=self._plan.run.asked[self._plan.key].index,
+                asked=self._plan.run.asked[self._plan.key],
                 policy=self._plan.policy.to_json(),
                 fingerprint=self._plan.fingerprint,
                 reason=self._reason,

@@ -224,11 +224,12 @@ class Statements:
             ctes.append(
                 f"d{place} AS (DELETE FROM {relation.source} t USING {LOSER} l"
                 f" WHERE {at('t', relation, 'l.relid', 'l.place')}"
-                f" RETURNING l.relid, l.place, l.grp, {image(relation.stored, 't')} AS before)"
+                f" RETURNING l.relid, l.place, l.grp, t.xmin::text AS version,"
+                f" {image(relation.stored, 't')} AS before)"
             )
             entries.append(
                 f"SELECT {shapes.whole[oid]}, 'd', ARRAY[grp], before, NULL::text[], relid, place,"
-                f" NULL::oid, NULL::tid, NULL::text FROM d{place}"
+                f" version, NULL::oid, NULL::tid, NULL::text FROM d{place}"
             )
             counts.append(f"(SELECT count(*) FROM d{place})")
         after_deletes = "".join(
@@ -243,21 +244,22 @@ class Statements:
             ctes.append(
                 f"u{place} AS (UPDATE {relation.source} t SET {sets} FROM g{place} g"
                 f" WHERE {at('t', relation, 'g.relid', 'g.place')}{after_deletes}"
-                " RETURNING g.relid AS old_relid, g.place AS old_place, g.groups, g.before,"
-                f" {image(kept, 't')} AS after, t.tableoid AS relid, t.ctid AS place)"
+                " RETURNING g.relid AS old_relid, g.place AS old_place, g.version, g.groups,"
+                f" g.before, {image(kept, 't')} AS after, t.tableoid AS relid, t.ctid AS place)"
             )
             entries.append(
                 f"SELECT {shapes.changed[oid]}, 'u', groups, before, after, old_relid, old_place,"
-                " relid, place, pg_catalog.pg_current_xact_id()::xid::text"
+                " version, relid, place, pg_catalog.pg_current_xact_id()::xid::text"
                 f" FROM u{place}"
             )
             counts.append(f"(SELECT count(*) FROM u{place})")
         return (
             f"WITH {', '.join(ctes)}, j AS (INSERT INTO {SCHEMA}.entry (run, batch, step, shape,"
-            " action, groups, before, after, old_relid, old_place, relid, place, version)"
+            " action, groups, before, after, old_relid, old_place, old_version, relid, place,"
+            " version)"
             " SELECT $1::text, $2::int4, 1, * FROM ("
             f"{' UNION ALL '.join(entries)}) s (shape, action, groups, before, after, old_relid,"
-            " old_place, relid, place, version))"
+            " old_place, old_version, relid, place, version))"
             f" SELECT {', '.join(counts)}, $3::int4"
         )
 
@@ -322,7 +324,8 @@ class Statements:
                 value = f"CASE WHEN h.grp IS NOT NULL THEN {merged} ELSE t.{column.sql} END"
             values.append(f"{value} AS n{n}")
         return (
-            f"SELECT g.relid, g.place, g.groups, {image(kept, 't')} AS before, {', '.join(values)}"
+            "SELECT g.relid, g.place, g.groups, t.xmin::text AS version,"
+            f" {image(kept, 't')} AS before, {', '.join(values)}"
             " FROM (SELECT relid, place, array_agg(DISTINCT grp) AS groups FROM"
             f" ({sources}) m GROUP BY relid, place) g"
             f" JOIN {relation.source} t ON {at('t', relation, 'g.relid', 'g.place')}"

@@ -15,7 +15,7 @@ from typing import Any
 from ..connect import Target
 from ..errors import LocalStorageError, UsageError
 from ..groups import Group, read_groups
-from ..key import KeyPart, MatchKey
+from ..key import MatchKey
 from ..progress import RunStatus
 from .checkpoint import State
 from .identity import Identity
@@ -127,10 +127,7 @@ class Run:
     @property
     def asked(self) -> tuple[MatchKey, ...]:
         """The keys that were scanned for, as they were named."""
-        return tuple(
-            MatchKey(**{**key, "parts": tuple(KeyPart(**part) for part in key["parts"])})
-            for key in self._facts()["asked"]
-        )
+        return tuple(MatchKey.from_json(key) for key in self._facts()["asked"])
 
     @property
     def identity(self) -> Identity:

@@ -120,7 +120,7 @@ def _begun(
             "started": datetime.now(UTC).isoformat(),
             "target": asdict(database.where),
             "identity": identity.facts(),
-            "asked": [asdict(key) for key in asked],
+            "asked": [key.to_json() for key in asked],
             "order": "key" if options.order == "key" else "physical",
             "proved": {},
             "phase": RunStatus.SCANNING,

@@ -1,0 +1,150 @@
+"""Verify: a second, independent look at a repaired table.
+
+Nothing that the repair knew is taken for granted: the heap is scanned anew, references
+are resolved by reading both heaps, and the journal is added up.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import journal
+from ..connect import Connectable, Database
+from ..errors import UnprovenIndex
+from ..journal import SCHEMA, JournalRun
+from ..key import ResolvedKey, resolve
+from ..policy import Policy
+from ..references import References, load_references
+from ..scan.run import Run
+from ..scan.scanner import scan
+from ..session import Session
+from .pointing import matches
+from .proof import prove
+from .statements import BY_HEAP
+from .undoing import found_run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What a verification looked at and found."""
+
+    run_id: str
+    #: groups that are there
+    groups: int
+    #: one sentence for each thing that was looked at and is right
+    checks: tuple[str, ...]
+    #: one sentence for each thing that is not
+    findings: tuple[str, ...]
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was found."""
+        return not self.findings
+
+
+def verify(run: Run | str | Path, *, db: Connectable | None = None) -> Verification:
+    """Read everything again: the key's rows, the references, the journal, the index.
+
+    ``run`` is a run, its directory, or a run's id (then ``db`` is needed). Reads the heap
+    of the table twice and that of each referencing table once; writes nothing but to a
+    temporary directory of its own. Locks: ACCESS SHARE.
+    Raises UnknownObject, UsageError, FailureError.
+    """
+    database, run_id = found_run(run, db)
+    checks: list[str] = []
+    findings: list[str] = []
+    with database.open("pgmend verify") as session:
+        known = journal.known_run(session, run_id)
+        key = resolve(session, known.asked)
+        references = load_references(session, key.table_oid, Policy.from_json(known.policy))
+    groups = _look_for_groups(database, known, checks, findings)
+    with database.open("pgmend verify") as session:
+        _add_up(session, known, checks, findings)
+        _resolve_references(session, references, checks, findings)
+        _check_index(session, key, checks, findings)
+    return Verification(
+        run_id=run_id, groups=groups, checks=tuple(checks), findings=tuple(findings)
+    )
+
+
+def _look_for_groups(
+    database: Database, known: JournalRun, checks: list[str], findings: list[str]
+) -> int:
+    with tempfile.TemporaryDirectory(prefix="pgmend-verify-") as place:
+        found = scan(database, known.asked, Path(place) / "run")
+        groups = found.keys[0].groups
+        findings += [
+            f"{row.schema}.{row.table}: block {row.block} cannot be read"
+            for row in found.unreadable
+        ]
+    if groups:
+        findings.append(f"{groups} groups of duplicates under {known.key_name}")
+    else:
+        checks.append(f"no two rows of {known.table} are equal under {known.key_name}")
+    return groups
+
+
+def _add_up(
+    session: Session, known: JournalRun, checks: list[str], findings: list[str]
+) -> None:
+    for number, deleted, changed, d, u in session.rows(
+        f"SELECT b.number, b.deleted, b.changed, coalesce(d, 0), coalesce(u, 0) FROM {SCHEMA}.batch"
+        " b LEFT JOIN (SELECT e.batch, count(*) FILTER (WHERE action = 'd') AS d,"
+        f" count(*) FILTER (WHERE action = 'u') AS u FROM {SCHEMA}.entry e WHERE e.run = $1::text"
+        " GROUP BY 1) e ON e.batch = b.number WHERE b.run = $1::text ORDER BY 1",
+        [known.id],
+    ):
+        if (deleted, changed) != (d, u):
+            findings.append(
+                f"batch {number} deleted {deleted} and changed {changed} rows; the journal has"
+                f" {d} and {u}"
+            )
+    if not findings:
+        checks.append("the journal has an entry for every row that was deleted or changed")
+
+
+def _resolve_references(
+    session: Session, references: References, checks: list[str], findings: list[str]
+) -> None:
+    """Find rows that point at nothing, by reading both heaps."""
+    for r in references.references:
+        if r.soft is not None and r.soft.kind == "array":
+            continue
+        child, parent = references.relations[r.child], references.relations[r.parent]
+        there = " AND ".join(f"c.{child.column(name).sql} IS NOT NULL" for name in r.columns)
+        if r.soft is not None:
+            # What the catalog does not hold to may have pointed at nothing before.
+            continue
+        with session.transaction(settings=BY_HEAP):
+            (dangling,) = session.row(
+                f"SELECT count(*) FROM {child.source} c WHERE {there} AND NOT EXISTS"
+                f" (SELECT FROM {parent.source} p WHERE {matches(r, parent, child, 'p', 'c')})"
+            )
+        what = f"{child.label} ({', '.join(r.columns)})"
+        if dangling:
+            findings.append(f"{dangling} rows of {what} point at no row of {parent.label}")
+        else:
+            checks.append(f"every row of {what} points at a row of {parent.label}")
+
+
+def _check_index(
+    session: Session, key: ResolvedKey, checks: list[str], findings: list[str]
+) -> None:
+    if key.index_oid is None:
+        return
+    (valid, unique) = session.row(
+        "SELECT indisvalid, indisunique FROM pg_catalog.pg_index WHERE indexrelid = $1::oid",
+        [key.index_oid],
+    )
+    if not valid:
+        findings.append(f"the index {key.name} is not valid")
+    if not unique:
+        findings.append(f"the index {key.name} is not unique")
+    try:
+        prove(session, key.index_oid)
+    except UnprovenIndex as error:
+        findings.append(error.message)
+    else:
+        checks.append(f"the index {key.name} holds just the rows of the heap")
