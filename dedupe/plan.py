@@ -20,12 +20,10 @@ from .errors import LocalStorageError, PlanError
 from .groups import Member
 from .policy import Policy
 from .scan.checkpoint import sync_directory
+from .scan.directory import PLAN_FILE
 from .scan.run import Run
 
-PLAN_FILE = "plan.sqlite"
-#: sign in a run directory that its repair has begun
-REPAIRING_FILE = "repairing"
-_UNFINISHED = "plan.sqlite.new"
+_UNFINISHED = f"{PLAN_FILE}.new"
 _FORMAT = 1
 #: marks an SQLite file as a plan (PRAGMA application_id): "pgmp"
 _APPLICATION_ID = 0x70676D70

@@ -19,7 +19,6 @@ from .errors import KeyDefinitionError, PolicyError, QueryFailed, RefusedError, 
 from .groups import Group
 from .key import ResolvedKey, resolve
 from .plan import (
-    REPAIRING_FILE,
     Plan,
     PlannedReference,
     reference_facts,
@@ -30,6 +29,7 @@ from .references import References, Relation, load_references
 from .repair.helpers import finding_index
 from .repair.merging import check_merge
 from .repair.pointing import matches
+from .scan.directory import REPAIRING_FILE
 from .scan.identity import check_server, read_server
 from .scan.run import Run
 from .session import Session

@@ -25,6 +25,8 @@ SUPERUSER = "postgres"
 
 #: what a server of ours runs with unless it is told otherwise
 SETTINGS: Mapping[str, str] = {
+    # What tells commands that nothing here needs a snapshot first.
+    "cluster_name": "pgmend-lab",
     "fsync": "off",
     "max_connections": "100",
     # As on a solid-state disk: the planner then answers from an index alone where it can.

@@ -29,9 +29,10 @@ from ..errors import (
     ServerUnavailable,
 )
 from ..journal import SCHEMA
-from ..plan import REPAIRING_FILE, Plan
+from ..plan import Plan
 from ..planning import make_plan, resolved_key
 from ..references import References, load_references
+from ..scan.directory import REPAIRING_FILE, ROUND_PREFIX
 from ..scan.identity import check_server, read_server
 from ..scan.owner import end_leftovers, owned
 from ..scan.scanner import scan
@@ -390,7 +391,7 @@ class _Repairer:
     def _look_again(self, round_: int, *, fresh: bool = False) -> Plan | None:
         """Scan anew and plan what was found by the same policy; None: the key holds."""
         self._telling.phase("looking again")
-        path = self._plan.run.path / f"round-{round_ + 1}"
+        path = self._plan.run.path / f"{ROUND_PREFIX}{round_ + 1}"
         found = scan(
             self._database, self._plan.run.asked[self._plan.key], path,
             fresh=fresh or self._stale,

@@ -13,7 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..connect import Connectable, connect
-from ..errors import DedupeError, LocalStorageError, NotARunDirectory, NotEnoughSpace
+from ..errors import (
+    DedupeError,
+    LocalStorageError,
+    NotARunDirectory,
+    NotEnoughSpace,
+    RefusedError,
+)
 from ..groups import GROUPS_FILE
 from ..key import MatchKey, resolve_all
 from ..progress import RunStatus
@@ -24,8 +30,13 @@ from .owner import LOCK_FILE
 from .pace import PAUSE_FILE, STOP_FILE
 
 SPILL_FILE = "spill"
+PLAN_FILE = "plan.sqlite"
+#: sign in a run directory that its repair has begun
+REPAIRING_FILE = "repairing"
+#: directories of the scans that a repair makes
+ROUND_PREFIX = "round-"
 _STATE = (STATE_FILE, f"{STATE_FILE}-journal", "state.new", "state.new-journal")
-_WORK = (SPILL_FILE, GROUPS_FILE, f"{GROUPS_FILE}.new")
+_WORK = (SPILL_FILE, GROUPS_FILE, f"{GROUPS_FILE}.new", PLAN_FILE, f"{PLAN_FILE}.new")
 _SIGNS = (LOCK_FILE, PAUSE_FILE, STOP_FILE)
 #: bytes of the disk that are left alone
 _RESERVE = 16 << 20
@@ -66,11 +77,24 @@ def make(directory: Path) -> None:
 
 
 def empty(directory: Path) -> None:
-    """Remove what a run left in its directory, all but its lock. Raises LocalStorageError."""
+    """Remove what a run left in its directory, all but its lock.
+
+    Raises LocalStorageError, RefusedError where a repair of the run has begun: its
+    journal can be undone or gone on with from here.
+    """
+    if (directory / REPAIRING_FILE).exists():
+        raise RefusedError(
+            f"the repair of {directory} has changed rows; the directory is not emptied",
+            hint="Name another run directory with --run. The repair can go on, or be taken"
+            f" back: pgmend undo {directory}.",
+            path=directory,
+        )
     try:
         # The state goes first: without it nothing else in the directory counts.
         for name in (*_STATE, *_WORK, PAUSE_FILE, STOP_FILE):
             (directory / name).unlink(missing_ok=True)
+        for path in directory.glob(f"{ROUND_PREFIX}*"):
+            shutil.rmtree(path)
     except OSError as error:
         raise LocalStorageError(
             f"cannot empty {directory}: {error.strerror}",
