@@ -43,7 +43,8 @@ class PlannedReference:
     constraint: str | None
     #: what the server would do to the child if its parent row were just deleted
     on_delete: str
-    #: ``re-point``, or ``lose`` where that was accepted
+    #: ``re-point``, ``lose`` where that was accepted, or ``keep`` where it points by the
+    #: very key that is repaired
     handling: str
     #: 1: references the table with duplicates; 2: a child that may lose rows itself; …
     level: int

@@ -110,7 +110,7 @@ def make_plan(
     with database.open("pgmend plan") as session:
         check_server(run.identity.server, read_server(session))
         key = resolved_key(session, run, number)
-        references = load_references(session, key.table_oid, policy)
+        references = load_references(session, key, policy)
         check_policy(session, policy, references.relations[references.root])
         planner = _Planner(session, run, policy, references)
         digest = hashlib.sha256(f"{run.id}\n{key.definition}\n{policy.to_json()}\n".encode())
@@ -142,7 +142,7 @@ def make_plan(
                 reference_facts(one) for one in _planned(session, references)
             ]
             facts["statements"] = _shapes(references)
-            facts["notes"] = _notes(policy, planner)
+            facts["notes"] = _notes(policy, planner, references)
 
         def noted(found: Iterator[tuple[int, list[int]]]) -> Iterator[tuple[int, list[int]]]:
             for one in found:
@@ -430,7 +430,7 @@ def _planned(session: Session, references: References) -> Iterator[PlannedRefere
             parent_columns=r.parent_columns,
             constraint=r.constraint,
             on_delete=r.on_delete,
-            handling="lose" if r.lose else "re-point",
+            handling="lose" if r.lose else "keep" if r.twin else "re-point",
             level=r.level,
             index=finding_index(session, r, child),
             rows=rows,
@@ -445,6 +445,8 @@ def _shapes(references: References) -> list[str]:
     for r in references.references:
         child, parent = references.relations[r.child], references.relations[r.parent]
         columns, targets = ", ".join(r.columns), ", ".join(r.parent_columns)
+        if r.twin:
+            continue
         if r.lose:
             lines.append(
                 f"DELETE FROM {child.label} WHERE ({columns}) = a loser's ({targets})"
@@ -461,8 +463,13 @@ def _shapes(references: References) -> list[str]:
     ]
 
 
-def _notes(policy: Policy, planner: _Planner) -> list[str]:
-    notes = []
+def _notes(policy: Policy, planner: _Planner, references: References) -> list[str]:
+    notes = [
+        f"{references.relations[r.child].label} references the key that is repaired: its rows"
+        " stay as they are, and triggers are switched off while their twins are deleted"
+        for r in references.references
+        if r.twin
+    ]
     if planner.ties:
         notes.append(
             f"in {planner.ties} groups the rows are alike in all that --keep and the primary key"

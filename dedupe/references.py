@@ -136,6 +136,9 @@ class Reference:
     soft: SoftReference | None = None
     #: whether the child's rows may go with the loser (they are journaled)
     lose: bool = False
+    #: whether it points by the very key that is repaired: loser and survivor look the same
+    #: to it, and nothing is to be re-pointed
+    twin: bool = False
     #: 1: references the table with duplicates; 2: one of its children; and so on
     level: int = 1
 
@@ -171,13 +174,17 @@ class References:
         return tuple(found)
 
 
-def load_references(session: Session, root: int, policy: Policy) -> References:
-    """Follow the references to ``root``, level by level, as far as rows may be lost.
+def load_references(session: Session, key: ResolvedKey, policy: Policy) -> References:
+    """Follow the references to the key's table, level by level, as far as rows may be lost.
 
     Raises UnknownObject, PolicyError (a rule that names nothing), LossNotAccepted,
     UnsupportedRelation (a foreign table among the children).
     """
+    root = key.table_oid
     relations = {root: load_relation(session, root)}
+    own = {column.name for column in relations[root].columns}
+    by_sql = {quoted(name): name for name in own} | {name: name for name in own}
+    plain = {by_sql.get(column.expression) for column in key.columns}
     references: list[Reference] = []
     soft = [_resolved_soft(session, one) for one in policy.soft]
     collisions = {
@@ -196,7 +203,8 @@ def load_references(session: Session, root: int, policy: Policy) -> References:
         fresh = []
         for one in found:
             number = len(references) + 1
-            references.append(replace(one, number=number, level=level))
+            twin = one.parent == root and set(one.parent_columns) == plain
+            references.append(replace(one, number=number, level=level, twin=twin))
             if one.child not in relations:
                 relations[one.child] = load_relation(session, one.child)
             fresh.append(one.child)

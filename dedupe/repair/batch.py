@@ -57,7 +57,15 @@ class Batches:
         references: References,
         policy: Policy,
         untrusted: int | None,
+        *,
+        triggers_off: bool = False,
     ) -> None:
+        """Work on the groups of ``run``; nothing is found through the index ``untrusted``.
+
+        ``triggers_off``: neither users' triggers nor foreign keys' own run, as in a
+        replica; what these guard is proved by the batch's own search under its locks.
+        """
+        self._triggers_off = triggers_off
         self._writer = writer
         self._run = run
         self._references = references
@@ -121,6 +129,8 @@ class Batches:
             writer.set_local(BY_ADDRESS)
             for parent in sorted(lost):
                 for reference in references.to(parent):
+                    if reference.twin and level == 0:
+                        continue
                     count = self._writer.count(self._statements.find_moves(reference), [level])
                     if count and not reference.lose:
                         touched[reference.child] = None
@@ -191,6 +201,8 @@ class Batches:
         if meant_deletes:
             shapes = self._known_shapes()
             deletes, updates = sorted(meant_deletes), sorted(meant_updates)
+            if self._triggers_off:
+                writer.set_local({"session_replication_role": "replica"})
             before = self._effects()
             counts = writer.row(
                 statements.apply(deletes, updates, shapes), [self._run, number, round_]
@@ -198,6 +210,8 @@ class Batches:
             meant = [meant_deletes[oid] for oid in deletes] + [meant_updates[o] for o in updates]
             self._compare(list(counts[:-1]), meant, deletes + updates)
             self._look_for_more(before, meant_deletes, meant_updates)
+            if self._triggers_off:
+                writer.set_local({"session_replication_role": "origin"})
         seconds = time.monotonic() - started
         writer.rows(
             f"INSERT INTO {SCHEMA}.batch (run, number, round, version, first_group, last_group,"

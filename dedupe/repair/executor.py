@@ -13,12 +13,14 @@ from __future__ import annotations
 import random
 import threading
 import time
+from typing import Literal
 
 from .. import journal
 from ..connect import Connectable, Database, connect
 from ..errors import (
     DedupeError,
     DuplicatesLeft,
+    FailureError,
     LocalStorageError,
     LockNotAvailable,
     NotReady,
@@ -42,6 +44,7 @@ from .helpers import build_helper, drop_helper, finding_indexes, helper_name
 from .preflight import obstacles
 from .proof import trusted
 from .rebuild import rebuild
+from .resolving import resolve_references
 from .result import Result, summary, target
 from .telling import OnRepairProgress, Telling
 
@@ -58,6 +61,7 @@ def repair(
     db: Connectable | None = None,
     execute: bool = False,
     reason: str | None = None,
+    triggers: Literal["fire", "off"] = "fire",
     despite_unreadable: bool = False,
     nice: float = 0.0,
     max_lag: float | None = None,
@@ -67,7 +71,9 @@ def repair(
     """Carry a plan out; with ``execute`` false, check everything and write nothing.
 
     The same call goes on where the last one ended, however that was; after the end it
-    changes nothing and says so. ``reason`` is journaled. ``nice``: seconds to sleep for
+    changes nothing and says so. ``reason`` is journaled. ``triggers``: ``"off"`` keeps
+    triggers and the foreign keys' own checks from running; that every reference resolves
+    is proved at the end by reading the heaps. ``nice``: seconds to sleep for
     each second of work. ``max_lag``: pause while a standby is further behind, in seconds;
     one whose lag is unknown counts as lagging. ``stop`` ends it between two batches.
 
@@ -85,7 +91,7 @@ def repair(
     with database.open("pgmend repair") as session:
         check_server(plan.run.identity.server, read_server(session))
         key = resolved_key(session, plan.run, plan.key)
-        references = load_references(session, key.table_oid, plan.policy)
+        references = load_references(session, key, plan.policy)
         known = journal.find_run(session, plan.run.id)
         if known is not None and known.fingerprint != plan.fingerprint:
             raise PlanError(
@@ -116,7 +122,10 @@ def repair(
             )
         else:
             unreadable = 0 if despite_unreadable else len(plan.run.unreadable)
-            reasons = obstacles(session, references, plan.policy, unreadable=unreadable)
+            reasons = obstacles(
+                session, references, plan.policy,
+                unreadable=unreadable, triggers_off=triggers == "off",
+            )
     if reasons:
         raise NotReady(
             "the repair cannot begin: " + "; ".join(reasons),
@@ -127,7 +136,8 @@ def repair(
         return base
     with owned(plan.run.path):
         repairer = _Repairer(
-            database, plan, references, telling, reason=reason, nice=nice, max_lag=max_lag
+            database, plan, references, telling,
+            reason=reason, triggers_off=triggers == "off", nice=nice, max_lag=max_lag,
         )
         return repairer.go(base)
 
@@ -143,6 +153,7 @@ class _Repairer:
         telling: Telling,
         *,
         reason: str | None,
+        triggers_off: bool,
         nice: float,
         max_lag: float | None,
     ) -> None:
@@ -152,6 +163,7 @@ class _Repairer:
         self._references = references
         self._telling = telling
         self._reason = reason
+        self._triggers_off = triggers_off or any(r.twin for r in references.references)
         self._nice = nice
         self._max_lag = max_lag
         self._size = _FIRST_BATCH
@@ -166,9 +178,12 @@ class _Repairer:
             key = resolved_key(writer, self._plan.run, self._plan.key)
             self._prepare(writer, key.index_oid)
             batches = Batches(
-                writer, self._run, self._references, self._plan.policy, key.index_oid
+                writer, self._run, self._references, self._plan.policy, key.index_oid,
+                triggers_off=self._triggers_off,
             )
             left, rebuilt = self._rounds(writer, batches, key.index_oid)
+            if self._triggers_off:
+                self._prove_references(writer)
             self._drop_helpers(writer)
             with writer.writing():
                 writer.rows(
@@ -243,6 +258,8 @@ class _Repairer:
         for reference in self._references.references:
             child = self._references.relations[reference.child]
             found = finding_indexes(writer, reference, child)
+            if reference.twin:
+                continue
             if all(oid == untrusted for oid, *_ in found):
                 journal.tell(
                     writer, self._run, "helper index", helper_name(self._run, reference.number)
@@ -269,6 +286,18 @@ class _Repairer:
             if oid not in seen:
                 trusted(writer, oid, say)
                 seen.add(oid)
+
+    def _prove_references(self, writer: Writer) -> None:
+        """Raise FailureError where a reference does not resolve: nothing else checked it."""
+        checks: list[str] = []
+        findings: list[str] = []
+        resolve_references(writer, self._references, checks, findings)
+        if findings:
+            raise FailureError(
+                f"the repair was carried out without triggers, and {'; '.join(findings)}",
+                hint=f"Take it back with pgmend undo {self._plan.run.path}, or look whether these"
+                " rows pointed at nothing before.",
+            )
 
     def _drop_helpers(self, writer: Writer) -> None:
         for reference in self._references.references:

@@ -17,11 +17,17 @@ from ..session import Session
 
 
 def obstacles(
-    session: Session, references: References, policy: Policy, *, unreadable: int
+    session: Session,
+    references: References,
+    policy: Policy,
+    *,
+    unreadable: int,
+    triggers_off: bool,
 ) -> tuple[str, ...]:
     """List what has to be mended before the repair can begin.
 
-    ``unreadable``: rows that the scan skipped and that nobody accepted.
+    ``unreadable``: rows that the scan skipped and that nobody accepted. ``triggers_off``:
+    whether triggers are to be switched off.
     """
     found: list[str] = []
     if session.standby:
@@ -40,6 +46,14 @@ def obstacles(
         found.append(
             f"the scan could not read {unreadable} rows or blocks; duplicates may hide among them"
             " (--despite-unreadable)"
+        )
+    twins = sorted(references.relations[r.child].label for r in references.references if r.twin)
+    if (triggers_off or twins) and not _may_switch_triggers_off(session):
+        found.append(
+            (f"{', '.join(twins)} references the duplicated key itself, and deleting a row would"
+             " take or strand what belongs to its twin: " if twins else "")
+            + "only a superuser, or from PostgreSQL 15 on a role with GRANT SET ON PARAMETER"
+            " session_replication_role, may switch triggers off"
         )
     changed = {r.child for r in references.references}
     tables = [references.relations[oid] for oid in references.relations]
@@ -61,6 +75,19 @@ def obstacles(
     found += _publications(session, [r.oid for r in tables])
     found += _prepared(session, [oid for r in tables for oid in r.family])
     return tuple(found)
+
+
+def _may_switch_triggers_off(session: Session) -> bool:
+    """Tell whether the role may set session_replication_role."""
+    granted = (
+        "pg_catalog.has_parameter_privilege('session_replication_role', 'SET')"
+        if session.version >= 150000
+        else "false"
+    )
+    (allowed,) = session.row(
+        f"SELECT rolsuper OR {granted} FROM pg_catalog.pg_roles WHERE rolname = current_user"
+    )
+    return bool(allowed)
 
 
 def _journal_rights(session: Session) -> list[str]:

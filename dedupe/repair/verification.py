@@ -16,13 +16,12 @@ from ..errors import UnprovenIndex
 from ..journal import SCHEMA, JournalRun
 from ..key import ResolvedKey, resolve
 from ..policy import Policy
-from ..references import References, load_references
+from ..references import load_references
 from ..scan.run import Run
 from ..scan.scanner import scan
 from ..session import Session
-from .pointing import matches
 from .proof import prove
-from .statements import BY_HEAP
+from .resolving import resolve_references
 from .undoing import found_run
 
 
@@ -58,11 +57,11 @@ def verify(run: Run | str | Path, *, db: Connectable | None = None) -> Verificat
     with database.open("pgmend verify") as session:
         known = journal.known_run(session, run_id)
         key = resolve(session, known.asked)
-        references = load_references(session, key.table_oid, Policy.from_json(known.policy))
+        references = load_references(session, key, Policy.from_json(known.policy))
     groups = _look_for_groups(database, known, checks, findings)
     with database.open("pgmend verify") as session:
         _add_up(session, known, checks, findings)
-        _resolve_references(session, references, checks, findings)
+        resolve_references(session, references, checks, findings)
         _check_index(session, key, checks, findings)
     return Verification(
         run_id=run_id, groups=groups, checks=tuple(checks), findings=tuple(findings)
@@ -103,30 +102,6 @@ def _add_up(
             )
     if not findings:
         checks.append("the journal has an entry for every row that was deleted or changed")
-
-
-def _resolve_references(
-    session: Session, references: References, checks: list[str], findings: list[str]
-) -> None:
-    """Find rows that point at nothing, by reading both heaps."""
-    for r in references.references:
-        if r.soft is not None and r.soft.kind == "array":
-            continue
-        child, parent = references.relations[r.child], references.relations[r.parent]
-        there = " AND ".join(f"c.{child.column(name).sql} IS NOT NULL" for name in r.columns)
-        if r.soft is not None:
-            # What the catalog does not hold to may have pointed at nothing before.
-            continue
-        with session.transaction(settings=BY_HEAP):
-            (dangling,) = session.row(
-                f"SELECT count(*) FROM {child.source} c WHERE {there} AND NOT EXISTS"
-                f" (SELECT FROM {parent.source} p WHERE {matches(r, parent, child, 'p', 'c')})"
-            )
-        what = f"{child.label} ({', '.join(r.columns)})"
-        if dangling:
-            findings.append(f"{dangling} rows of {what} point at no row of {parent.label}")
-        else:
-            checks.append(f"every row of {what} points at a row of {parent.label}")
 
 
 def _check_index(
