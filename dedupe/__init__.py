@@ -25,7 +25,8 @@ from .policy import Policy, SoftReference
 from .progress import Progress, RepairProgress, RunStatus
 from .repair.executor import repair
 from .repair.result import Result
-from .repair.undoing import UndoResult, undo
+from .repair.undoer import UndoResult
+from .repair.undoing import undo
 from .repair.verification import Verification, verify
 from .scan.directory import default_run_directory, plain_name
 from .scan.directory import empty as empty_run_directory

@@ -30,6 +30,7 @@
     │   ├── QueryFailed
     │   │   ├── LockNotAvailable
     │   │   ├── DuplicatesLeft
+    │   │   ├── UnplannedEffect
     │   │   └── UnreadableData
     │   ├── LocalStorageError
     │   │   └── RunDirectoryDamaged
@@ -179,6 +180,10 @@ class LockNotAvailable(QueryFailed):
 
 class DuplicatesLeft(QueryFailed):
     """A unique index could not be built: rows still violate it (``index``)."""
+
+
+class UnplannedEffect(QueryFailed):
+    """More or fewer rows were changed than a batch meant; it was rolled back."""
 
 
 class UnreadableData(QueryFailed):

@@ -116,7 +116,7 @@ def test_the_tree_of_errors_is_the_tree_of_classes() -> None:
 def test_every_error_has_an_exit_code() -> None:
     """Of the branches of the tree only a stop and the known three exist."""
     branches = {kind.__name__ for kind in errors.DedupeError.__subclasses__()}
-    assert branches == {"UsageError", "RefusedError", "FailureError", "ScanStopped"}
+    assert branches == {"UsageError", "RefusedError", "FailureError", "Stopped"}
 
 
 def test_docs_list_every_exit_code() -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..errors import QueryFailed
+from ..errors import UnplannedEffect
 from ..journal import SCHEMA, add_shape
 from ..policy import Policy
 from ..references import References
@@ -30,10 +30,6 @@ from .statements import (
 
 #: rounds of references and collisions after which a batch is given up
 _DEEPEST = 100
-
-
-class UnplannedEffect(QueryFailed):
-    """The server did to more or fewer rows than the batch meant; it was rolled back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

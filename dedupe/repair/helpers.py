@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..references import Reference, Relation
+from ..references import Reference
+from ..relation import Relation
 from ..session import Session
 from ..table import quoted
 from ..writer import Writer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import PolicyError
-from ..references import Column, Relation
+from ..relation import Column, Relation
 
 #: What each merge needs to know of a column's type.
 _NUMBERS = {

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 from ..journal import SCHEMA, image
 from ..policy import Policy
-from ..references import ChildKey, Column, Reference, References, Relation
+from ..references import Reference, References
+from ..relation import ChildKey, Column, Relation
 from ..table import quoted
 from .merging import merged_value
 from .pointing import LOSER, MOVE, at, keepers, matches, new_value

@@ -1,0 +1,36 @@
+"""The journal: what a repair changed, in the database itself, so that it can be taken back.
+
+Its tables stand in a schema of their own. Every entry is written in the transaction of
+the change that it describes.
+"""
+
+from __future__ import annotations
+
+from .reading import (
+    JournalRun,
+    find_run,
+    journal_drop,
+    journal_export,
+    journal_runs,
+    known_run,
+)
+from .tables import SCHEMA, ensure, exists
+from .writing import add_shape, begin, image, image_settings, tell, value
+
+__all__ = [
+    "SCHEMA",
+    "JournalRun",
+    "add_shape",
+    "begin",
+    "ensure",
+    "exists",
+    "find_run",
+    "image",
+    "image_settings",
+    "journal_drop",
+    "journal_export",
+    "journal_runs",
+    "known_run",
+    "tell",
+    "value",
+]

@@ -1,0 +1,152 @@
+"""What the journal knows of its runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ..connect import Connectable, connect
+from ..errors import RefusedError, UnknownObject
+from ..key import MatchKey
+from ..session import Session
+from ..table import quoted
+from .tables import SCHEMA, exists, metadata
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalRun:
+    """One repair that the journal knows."""
+
+    id: str
+    #: schema.table
+    table: str
+    key_name: str
+    index_name: str | None
+    #: ``repairing``, ``repaired``, ``left`` (groups are left), ``undoing`` or ``undone``
+    state: str
+    started: datetime
+    finished: datetime | None
+    #: groups that were repaired in all rounds
+    groups: int
+    #: entries that are not undone
+    entries: int
+    #: why there was no snapshot
+    reason: str | None
+    #: settings that the images were written under
+    settings: Mapping[str, str]
+    round: int
+    #: groups of the round up to this number are done
+    done: int
+    relid: int
+    policy: str
+    fingerprint: str
+    #: the key as it was named
+    asked: MatchKey
+
+
+def find_run(session: Session, run: str) -> JournalRun | None:
+    """Return what the journal knows of a run, or None."""
+    if not exists(session):
+        return None
+    return next((one for one in _runs(session) if one.id == run), None)
+
+
+def _runs(session: Session) -> list[JournalRun]:
+    rows = session.rows(
+        f"""
+        SELECT r.id, r.table_name, r.key_name, r.index_name, r.state, r.started, r.finished,
+            (SELECT coalesce(sum(b.groups), 0)::int8 FROM {SCHEMA}.batch b WHERE b.run = r.id),
+            (SELECT count(*) FROM {SCHEMA}.entry e WHERE e.run = r.id AND NOT e.undone),
+            r.reason, r.settings, r.round, r.done, r.relid::int8, r.policy, r.fingerprint, r.asked
+        FROM {SCHEMA}.run r ORDER BY r.started, r.id
+        """,
+    )
+    return [
+        JournalRun(
+            id=r[0], table=r[1], key_name=r[2], index_name=r[3], state=r[4], started=r[5],
+            finished=r[6], groups=r[7], entries=r[8], reason=r[9], settings=json.loads(r[10]),
+            round=r[11], done=r[12], relid=r[13], policy=r[14], fingerprint=r[15],
+            asked=MatchKey.from_json(r[16]),
+        )
+        for r in rows
+    ]
+
+
+def journal_runs(db: Connectable) -> list[JournalRun]:
+    """List the repairs that this database's journal knows, the oldest first.
+
+    Raises NotReady (another version's journal).
+    """
+    with connect(db).open() as session:
+        return _runs(session) if exists(session) else []
+
+
+def journal_export(db: Connectable, run: str) -> Iterator[dict[str, Any]]:
+    """Stream the entries of a run, oldest first; memory: one thousand entries.
+
+    Raises UnknownObject.
+    """
+    with connect(db).open() as session:
+        known_run(session, run)
+        last = 0
+        while True:
+            rows = session.rows(
+                f"SELECT e.id, e.batch, e.action, e.groups, s.schema_name, s.table_name,"
+                f" s.columns, e.before, e.after, e.undone FROM {SCHEMA}.entry e"
+                f" JOIN {SCHEMA}.shape s ON s.run = e.run AND s.number = e.shape"
+                " WHERE e.run = $1::text AND e.id > $2::int8 ORDER BY e.id LIMIT 1000",
+                [run, last],
+            )
+            for row in rows:
+                last = row[0]
+                yield {
+                    "batch": row[1],
+                    "action": {"d": "delete", "u": "update"}[row[2]],
+                    "groups": row[3],
+                    "schema": row[4],
+                    "table": row[5],
+                    "columns": row[6],
+                    "before": row[7],
+                    "after": row[8],
+                    "undone": row[9],
+                }
+            if len(rows) < 1000:
+                return
+
+
+def journal_drop(db: Connectable, run: str, *, force: bool = False) -> None:
+    """Remove a run from the journal; it cannot be undone any more.
+
+    Raises UnknownObject, RefusedError (unfinished, and not ``force``).
+    """
+    database = connect(db)
+    with database.open_writer("pgmend journal") as writer:
+        known = known_run(writer, run)
+        if known.state in {"repairing", "undoing"} and not force:
+            raise RefusedError(
+                f"the run {run} is {known.state}; without its journal it could neither go on"
+                " nor be undone",
+                hint="Finish it first, or say --force.",
+            )
+        with writer.writing():
+            for table in reversed(metadata.sorted_tables):
+                column = "id" if table.name == "run" else "run"
+                if table.name != "header":
+                    name = f"{SCHEMA}.{quoted(table.name)}"
+                    writer.rows(f"DELETE FROM {name} WHERE {column} = $1::text", [run])
+
+
+def known_run(session: Session, run: str) -> JournalRun:
+    """Return what the journal knows of a run. Raises UnknownObject."""
+    found = find_run(session, run)
+    if found is None:
+        raise UnknownObject(
+            f"the journal of this database has no run {run}",
+            hint="List them with: pgmend journal list -d DATABASE",
+            kind="run",
+            name=run,
+        )
+    return found

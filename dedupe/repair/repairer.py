@@ -1,0 +1,382 @@
+"""Repair: the plan is carried out, round by round, until the key holds again.
+
+A round repairs the groups of a plan in batches, each one transaction. Then the table is
+scanned anew: duplicates that arrived meanwhile, and groups that were changed since their
+plan, are planned by the same policy and repaired in the next round. When the scan finds
+none, the unique index is rebuilt; if that still meets duplicates, another round follows.
+
+All progress stands in the database, committed with the changes that it describes.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+
+from .. import journal
+from ..connect import Database
+from ..errors import (
+    DedupeError,
+    DuplicatesLeft,
+    FailureError,
+    LocalStorageError,
+    LockNotAvailable,
+    QueryFailed,
+    RunInUse,
+    ServerUnavailable,
+    UnplannedEffect,
+)
+from ..journal import SCHEMA
+from ..plan import Plan
+from ..planning import make_plan, resolved_key
+from ..references import References
+from ..scan.directory import REPAIRING_FILE, ROUND_PREFIX
+from ..scan.owner import end_leftovers
+from ..scan.scanner import scan
+from ..writer import Writer
+from .batch import Batches
+from .helpers import build_helper, drop_helper, finding_indexes, helper_name
+from .proof import trusted
+from .rebuild import rebuild
+from .resolving import resolve_references
+from .result import Result, summary
+from .telling import Telling
+
+MOST_ROUNDS = 5
+_TARGET_SECONDS = 0.5
+_FIRST_BATCH = 100
+_LARGEST_BATCH = 20_000
+_LOCK_TRIES = 8
+
+
+class Repairer:
+    """One call's work on a run."""
+
+    def __init__(
+        self,
+        database: Database,
+        plan: Plan,
+        references: References,
+        telling: Telling,
+        *,
+        reason: str | None,
+        triggers_off: bool,
+        nice: float,
+        max_lag: float | None,
+    ) -> None:
+        self._database = database
+        self._plan = plan
+        self._run = plan.run.id
+        self._references = references
+        self._telling = telling
+        self._reason = reason
+        self._triggers_off = triggers_off or any(r.twin for r in references.references)
+        self._nice = nice
+        self._max_lag = max_lag
+        self._size = _FIRST_BATCH
+        self._stale = False
+        self._name = f"pgmend repair {self._run}"
+
+    def go(self, base: Result) -> Result:
+        """Do all that is left to do."""
+        with self._database.open_writer(self._name) as writer:
+            lock_run(writer, self._run, self._name, self._telling)
+            self._begin(writer)
+            key = resolved_key(writer, self._plan.run, self._plan.key)
+            self._prepare(writer, key.index_oid)
+            batches = Batches(
+                writer, self._run, self._references, self._plan.policy, key.index_oid,
+                triggers_off=self._triggers_off,
+            )
+            left, rebuilt = self._rounds(writer, batches, key.index_oid)
+            if self._triggers_off:
+                self._prove_references(writer)
+            self._drop_helpers(writer)
+            with writer.writing():
+                writer.rows(
+                    f"UPDATE {SCHEMA}.run SET state = $2::text, finished = pg_catalog.now()"
+                    " WHERE id = $1::text",
+                    [self._run, "left" if left else "repaired"],
+                )
+            return summary(
+                writer, base,
+                status="left" if left else "repaired", left=left,
+                index_rebuilt=rebuilt, seconds=self._telling.seconds,
+            )
+
+    def _begin(self, writer: Writer) -> None:
+        """Enter the run and its first round, unless an earlier call did."""
+        journal.ensure(writer)
+        known = journal.find_run(writer, self._run)
+        if known is not None:
+            # What was left then may be free now: the next look is a new one.
+            self._stale = known.state == "left"
+            with writer.writing():
+                writer.rows(
+                    f"UPDATE {SCHEMA}.run SET state = 'repairing', finished = NULL"
+                    " WHERE id = $1::text",
+                    [self._run],
+                )
+            return
+        sign = self._plan.run.path / REPAIRING_FILE
+        try:
+            sign.touch(mode=0o600)
+        except OSError as error:
+            raise LocalStorageError(
+                f"cannot write {sign}: {error.strerror}", path=sign
+            ) from error
+        with writer.writing():
+            journal.begin(
+                writer,
+                run=self._run,
+                table=self._references.relations[self._references.root],
+                key_name=self._plan.key_name,
+                index_name=self._plan.run.asked[self._plan.key].index,
+                asked=self._plan.run.asked[self._plan.key],
+                policy=self._plan.policy.to_json(),
+                fingerprint=self._plan.fingerprint,
+                reason=self._reason,
+            )
+            self._load(writer, self._plan, 1)
+
+    def _load(self, writer: Writer, plan: Plan, round_: int) -> None:
+        """Copy a plan's decisions into the database as a round; only inside ``writing``."""
+        leaves = {(schema, name): oid for oid, _, schema, name in plan.run.identity.leaves}
+        writer.copy_rows(
+            f"COPY {SCHEMA}.work (run, round, grp, ordinal, relid, place, version) FROM STDIN",
+            (
+                (self._run, round_, decision.group, ordinal,
+                 leaves[member.schema, member.table], member.ctid, member.xmin)
+                for decision in plan.decisions()
+                for ordinal, member in enumerate((decision.survivor, *decision.losers))
+            ),
+        )
+        writer.rows(
+            f"UPDATE {SCHEMA}.run SET round = $2::int4, done = 0 WHERE id = $1::text",
+            [self._run, round_],
+        )
+        writer.rows(f"ANALYZE {SCHEMA}.work")
+
+    def _prepare(self, writer: Writer, untrusted: int | None) -> None:
+        """Prove every index that finds child rows or that a foreign key's check may use."""
+        self._telling.phase("preparing")
+        say = self._telling.say
+        seen: set[int] = set() if untrusted is None else {untrusted}
+        for reference in self._references.references:
+            child = self._references.relations[reference.child]
+            found = finding_indexes(writer, reference, child)
+            if reference.twin:
+                continue
+            if all(oid == untrusted for oid, *_ in found):
+                journal.tell(
+                    writer, self._run, "helper index", helper_name(self._run, reference.number)
+                )
+                build_helper(writer, self._run, reference, child, say)
+            for oid, *_ in found:
+                if oid not in seen and not (reference.soft and reference.soft.kind == "array"):
+                    self._telling.check_stop()
+                    trusted(writer, oid, say)
+                    seen.add(oid)
+        for relation in self._references.relations.values():
+            for key in relation.keys:
+                index = key.key.index_oid
+                if index is not None and index not in seen:
+                    self._telling.check_stop()
+                    trusted(writer, index, say)
+                    seen.add(index)
+        for (oid,) in writer.rows(
+            "SELECT DISTINCT c.conindid::int8 FROM pg_catalog.pg_constraint c"
+            " WHERE c.contype = 'f' AND c.conparentid = 0 AND c.conrelid = ANY ($1::int8[]::oid[])"
+            " AND c.confrelid = ANY ($1::int8[]::oid[])",
+            [[o for r in self._references.relations.values() for o in r.family]],
+        ):
+            if oid not in seen:
+                trusted(writer, oid, say)
+                seen.add(oid)
+
+    def _prove_references(self, writer: Writer) -> None:
+        """Raise FailureError where a reference does not resolve: nothing else checked it."""
+        checks: list[str] = []
+        findings: list[str] = []
+        resolve_references(writer, self._references, checks, findings)
+        if findings:
+            raise FailureError(
+                f"the repair was carried out without triggers, and {'; '.join(findings)}",
+                hint=f"Take it back with pgmend undo {self._plan.run.path}, or look whether these"
+                " rows pointed at nothing before.",
+            )
+
+    def _drop_helpers(self, writer: Writer) -> None:
+        for reference in self._references.references:
+            child = self._references.relations[reference.child]
+            drop_helper(writer, self._run, reference, child)
+
+    def _rounds(
+        self, writer: Writer, batches: Batches, index: int | None
+    ) -> tuple[int, tuple[str, ...]]:
+        """Repair round by round; returns groups left and indexes rebuilt."""
+        known = journal.known_run(writer, self._run)
+        last_round = known.round + MOST_ROUNDS - 1
+        while True:
+            known = journal.known_run(writer, self._run)
+            self._repair_round(writer, batches, known.round, known.done)
+            if self._plan.partial:
+                return self._plan.left_out, ()
+            again = self._look_again(known.round)
+            if again is not None and (again.groups or again.changed):
+                if known.round >= last_round:
+                    return again.groups + again.changed + again.kept_apart, ()
+                self._telling.say(
+                    f"{again.groups} groups arrived or were changed meanwhile: round"
+                    f" {known.round + 1}"
+                )
+                with writer.writing():
+                    self._load(writer, again, known.round + 1)
+                continue
+            if again is not None:
+                return again.kept_apart, ()
+            if index is None:
+                return 0, ()
+            self._telling.phase("rebuilding")
+            name = self._plan.key_name
+            journal.tell(writer, self._run, "rebuild begins", name)
+            try:
+                rebuild(writer, resolved_key(writer, self._plan.run, self._plan.key).index_oid
+                        or index, self._telling.say)
+            except DuplicatesLeft:
+                if known.round >= last_round:
+                    raise
+                self._telling.say("duplicates arrived before the index was built: once more")
+                again = self._look_again(known.round, fresh=True)
+                if again is not None:
+                    with writer.writing():
+                        self._load(writer, again, known.round + 1)
+                continue
+            journal.tell(writer, self._run, "rebuilt", name)
+            return 0, (name,)
+
+    def _repair_round(self, writer: Writer, batches: Batches, round_: int, done: int) -> None:
+        (total,) = writer.row(
+            "SELECT count(DISTINCT grp)"
+            f" FROM {SCHEMA}.work WHERE run = $1::text AND round = $2::int4",
+            [self._run, round_],
+        )
+        numbers = [
+            n for (n,) in writer.rows(
+                f"SELECT DISTINCT grp FROM {SCHEMA}.work WHERE run = $1::text"
+                " AND round = $2::int4 AND grp > $3::int4 ORDER BY 1",
+                [self._run, round_, done],
+            )
+        ]
+        self._telling.phase("repairing", total, total - len(numbers))
+        place = 0
+        while place < len(numbers):
+            self._telling.check_stop()
+            self._wait_for_standbys(writer)
+            part = numbers[place : place + self._size]
+            took = self._one_batch(batches, round_, done, part)
+            done, place = part[-1], place + len(part)
+            self._telling.did(len(part))
+            if self._nice:
+                self._telling.wait(took * self._nice, "being nice")
+
+    def _one_batch(
+        self, batches: Batches, round_: int, done: int, part: list[int]
+    ) -> float:
+        """Repair some groups; what fails is halved until the failing group is alone."""
+        tries = 0
+        while True:
+            started = time.monotonic()
+            try:
+                batches.run(round_, done, part[-1])
+            except ServerUnavailable as error:
+                if error.facts.get("sqlstate") != "40001":
+                    raise
+            except UnplannedEffect:
+                raise
+            except QueryFailed as error:
+                if not _may_pass(error):
+                    return self._halved(batches, round_, done, part, error)
+                tries += 1
+                if tries >= _LOCK_TRIES:
+                    return self._halved(batches, round_, done, part, error)
+                self._telling.wait(
+                    random.uniform(0.05, 0.2) * 2 ** min(tries, 4),  # noqa: S311 - jitter
+                    "a lock is held by another session",
+                )
+                continue
+            else:
+                took = time.monotonic() - started
+                if took < _TARGET_SECONDS / 2:
+                    self._size = min(_LARGEST_BATCH, self._size * 2)
+                elif took > _TARGET_SECONDS:
+                    self._size = max(1, int(self._size * _TARGET_SECONDS / took))
+                return took
+
+    def _halved(
+        self, batches: Batches, round_: int, done: int, part: list[int], error: DedupeError
+    ) -> float:
+        if len(part) == 1:
+            batches.skip(round_, part[0], error.message)
+            self._telling.say(f"group {part[0]} was left as it is: {error.message}")
+            return 0.0
+        middle = len(part) // 2
+        first = self._one_batch(batches, round_, done, part[:middle])
+        return first + self._one_batch(batches, round_, part[middle - 1], part[middle:])
+
+    def _look_again(self, round_: int, *, fresh: bool = False) -> Plan | None:
+        """Scan anew and plan what was found by the same policy; None: the key holds."""
+        self._telling.phase("looking again")
+        path = self._plan.run.path / f"{ROUND_PREFIX}{round_ + 1}"
+        found = scan(
+            self._database, self._plan.run.asked[self._plan.key], path,
+            fresh=fresh or self._stale,
+            on_progress=lambda event: event.run.stop() if self._telling.stopping else None,
+        )
+        self._telling.check_stop()
+        self._stale = False
+        if not found.keys[0].groups:
+            return None
+        return make_plan(self._database, found, 0, self._plan.policy)
+
+    def _wait_for_standbys(self, writer: Writer) -> None:
+        """Wait while a standby is too far behind; one whose lag is unknown counts as such."""
+        if self._max_lag is None:
+            return
+        while True:
+            lagging = writer.rows(
+                "SELECT coalesce(nullif(application_name, ''), pid::text), replay_lag::text FROM"
+                " pg_catalog.pg_stat_replication WHERE NOT coalesce(replay_lag <="
+                " pg_catalog.make_interval(secs => $1::float8), replay_lsn >="
+                " pg_catalog.pg_current_wal_lsn(), false)",
+                [self._max_lag],
+            )
+            if not lagging:
+                return
+            name, lag = lagging[0]
+            self._telling.wait(0.5, f"standby {name} is behind ({lag or 'lag unknown'})")
+
+
+def lock_run(writer: Writer, run: str, name: str, telling: Telling) -> None:
+    """Make sure that nobody else works on a run; ends what a killed client left behind.
+
+    Raises RunInUse.
+    """
+    end_leftovers(writer, name, telling.say, lambda: telling.stopping)
+    (mine,) = writer.row(
+        "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended($1::text, 7))",
+        [f"pgmend {run}"],
+    )
+    if not mine:
+        raise RunInUse(
+            f"another session works on the repair {run}",
+            hint="Wait for it, or end it: it shows in pg_stat_activity as pgmend repair.",
+            path=run,
+        )
+
+
+def _may_pass(error: QueryFailed) -> bool:
+    """Tell whether the same batch may do later what it could not now."""
+    return isinstance(error, LockNotAvailable) or error.facts.get("sqlstate") in {
+        "40P01", "40001", "57014",
+    }

@@ -1,0 +1,381 @@
+"""Undo: every deleted row and every changed column comes back, from the journal alone.
+
+The batches of a repair are undone the last one first, each in one transaction and in one
+statement, at whose end the foreign keys are checked: updates first, then inserts. A row
+that was changed by others since is left and listed. Progress is committed with the rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .. import journal
+from ..errors import (
+    QueryFailed,
+    UndoRefused,
+    UnknownObject,
+)
+from ..journal import SCHEMA, JournalRun, image, value
+from ..key import resolve
+from ..session import Session
+from ..table import quoted
+from ..writer import Writer
+from .hangers import hangers
+from .plainindex import make_plain, restoring
+from .pointing import at
+from .shape import Shape, column_names, column_values, fill_side_tables, load_shapes
+from .statements import BY_HASH
+from .telling import Telling
+
+_TEMPORARY = tuple(
+    f"CREATE TEMPORARY TABLE IF NOT EXISTS {name} ON COMMIT DELETE ROWS"
+    for name in ("pgmend_back (id int8)", "pgmend_moved (id int8, relid oid, place tid)")
+)
+_WANTED = (
+    f"FROM {SCHEMA}.entry e WHERE e.run = $1::text AND e.batch = $2::int4 AND NOT e.undone"
+    " AND ($3::int4[] IS NULL OR e.groups && $3::int4[])"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoResult:
+    """What came of an undo, or would come of it."""
+
+    status: Literal["shown", "undone", "partly"]
+    run_id: str
+    #: table to rows that came back
+    restored: dict[str, int] = field(default_factory=dict)
+    #: table to rows whose columns were put back
+    put_back: dict[str, int] = field(default_factory=dict)
+    #: rows that were left, each with its reason
+    refused: tuple[str, ...] = ()
+    already_done: bool = False
+    #: SQL that makes the index, and what was dropped with it, what they were
+    statements: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+def key_index(session: Session, known: JournalRun) -> int | None:
+    """Return the key's index, if it is there and unique."""
+    if known.asked.index is None:
+        return None
+    try:
+        oid = resolve(session, known.asked).index_oid
+    except UnknownObject:
+        return None
+    rows = session.rows(
+        "SELECT 1 FROM pg_catalog.pg_index WHERE indexrelid = $1::oid AND indisunique", [oid]
+    )
+    return oid if rows else None
+
+
+class Undoer:
+    """One call's work on an undo."""
+
+    def __init__(
+        self, writer: Writer, known: JournalRun, telling: Telling, groups: tuple[int, ...]
+    ) -> None:
+        self._writer = writer
+        self._known = known
+        self._run = known.id
+        self._telling = telling
+        self._groups = self._together(groups)
+        self._shapes = load_shapes(writer, self._run)
+        self._refused: list[str] = []
+        self._restored: dict[str, int] = {}
+        self._put_back: dict[str, int] = {}
+
+    def go(self, drop: Sequence[str]) -> UndoResult:
+        """Undo batch by batch."""
+        writer = self._writer
+        statements = self._make_room(drop)
+        with writer.writing():
+            writer.rows(
+                f"UPDATE {SCHEMA}.run SET state = 'undoing' WHERE id = $1::text", [self._run]
+            )
+        for statement in _TEMPORARY:
+            writer.rows(statement)
+        linked = self._linked()
+        if linked:
+            writer.rows(
+                f"CREATE INDEX IF NOT EXISTS entry_by_place ON {SCHEMA}.entry (relid, place)"
+            )
+        batches = writer.rows(
+            f"SELECT batch, count(*) FROM {SCHEMA}.entry WHERE run = $1::text AND NOT undone"
+            " GROUP BY 1 ORDER BY 1 DESC",
+            [self._run],
+        )
+        self._telling.phase("undoing", sum(count for _, count in batches))
+        for number, count in batches:
+            self._telling.check_stop()
+            self._attempt(number, list(self._groups) or None, linked)
+            self._telling.did(count)
+        self._drop_helpers()
+        (left,) = writer.row(
+            f"SELECT count(*) FROM {SCHEMA}.entry WHERE run = $1::text AND NOT undone",
+            [self._run],
+        )
+        with writer.writing():
+            writer.rows(
+                f"UPDATE {SCHEMA}.run SET state = $2::text, finished = pg_catalog.now()"
+                " WHERE id = $1::text",
+                [self._run, "left" if left else "undone"],
+            )
+        return self._result(statements, done=not left)
+
+    def aside(self) -> UndoResult:
+        """Put the deleted rows into side tables; nothing else is touched."""
+        self._restored = fill_side_tables(
+            self._writer, self._run, self._shapes.values(), self._groups
+        )
+        return self._result((), done=True)
+
+    def _result(self, statements: tuple[str, ...], *, done: bool) -> UndoResult:
+        complete = done or (bool(self._groups) and not self._refused)
+        return UndoResult(
+            status="undone" if complete else "partly",
+            run_id=self._run,
+            restored=self._restored,
+            put_back=self._put_back,
+            refused=tuple(self._refused),
+            statements=statements,
+            seconds=self._telling.seconds,
+        )
+
+    def _together(self, groups: tuple[int, ...]) -> tuple[int, ...]:
+        """Raise UndoRefused unless the groups share no changed row with others."""
+        if not groups:
+            return ()
+        rows = self._writer.rows(
+            f"SELECT DISTINCT u FROM {SCHEMA}.entry e, pg_catalog.unnest(e.groups) u"
+            " WHERE e.run = $1::text AND NOT e.undone AND e.groups && $2::int4[]",
+            [self._run, list(groups)],
+        )
+        others = sorted({n for (n,) in rows} - set(groups))
+        if others:
+            words = " ".join(f"--group {n}" for n in sorted({*groups, *others}))
+            raise UndoRefused(
+                f"groups {', '.join(map(str, others))} changed some of the same rows; they can"
+                " only be taken back together",
+                hint=f"Say all of them: {words}.",
+                reasons=tuple(f"group {n}" for n in others),
+            )
+        return groups
+
+    def _make_room(self, drop: Sequence[str]) -> tuple[str, ...]:
+        """Make the unique index a plain one, so that duplicates can come back."""
+        writer = self._writer
+        begun = writer.rows(
+            f"SELECT detail FROM {SCHEMA}.event WHERE run = $1::text AND kind = 'make plain'"
+            " ORDER BY id DESC LIMIT 1",
+            [self._run],
+        )
+        if begun:
+            facts = json.loads(begun[0][0])
+            make_plain(writer, facts["oid"], drop, self._telling.say)
+            return tuple(facts["restore"])
+        index = key_index(writer, self._known)
+        if index is None:
+            return ()
+        statements = restoring(writer, index)
+        wanted = {h.name for h in hangers(writer, index)} - set(drop)
+        facts = {"oid": index, "restore": statements}
+        if wanted:
+            # Refused by make_plain with the list; nothing is begun.
+            make_plain(writer, index, drop, self._telling.say)
+        journal.tell(writer, self._run, "make plain", json.dumps(facts))
+        make_plain(writer, index, drop, self._telling.say)
+        return statements
+
+    def _linked(self) -> set[int]:
+        """Return the entries about rows that an earlier batch of the run changed as well."""
+        rows = self._writer.rows(
+            f"SELECT e.id FROM {SCHEMA}.entry e WHERE e.run = $1::text AND NOT e.undone AND EXISTS"
+            f" (SELECT FROM {SCHEMA}.entry p WHERE p.run = e.run AND p.id < e.id AND NOT p.undone"
+            " AND p.relid = e.old_relid AND p.place = e.old_place AND p.version = e.old_version)",
+            [self._run],
+        )
+        return {number for (number,) in rows}
+
+    def _attempt(self, batch: int, groups: list[int] | None, linked: set[int]) -> None:
+        """Undo some groups of a batch; what fails is halved until the failing ones are alone."""
+        try:
+            self._batch(batch, groups, linked)
+        except QueryFailed as error:
+            if str(error.facts.get("sqlstate"))[:2] not in {"23", "22", "P0"}:
+                raise
+            parts = self._components(batch, groups)
+            if len(parts) < 2:
+                shown = ", ".join(map(str, parts[0] if parts else groups or []))
+                self._refused.append(f"group {shown}: {error.message}")
+                return
+            middle = len(parts) // 2
+            for half in (parts[:middle], parts[middle:]):
+                self._attempt(batch, [number for part in half for number in part], linked)
+
+    def _components(self, batch: int, groups: list[int] | None) -> list[list[int]]:
+        """Divide the groups of a batch into sets that share no row."""
+        parts: dict[int, set[int]] = {}
+        for (numbers,) in self._writer.rows(
+            f"SELECT DISTINCT e.groups {_WANTED}", [self._run, batch, groups]
+        ):
+            joined = set(numbers).union(*(parts[n] for n in numbers if n in parts))
+            for number in joined:
+                parts[number] = joined
+        return [sorted(part) for part in {id(part): part for part in parts.values()}.values()]
+
+    def _batch(self, batch: int, groups: list[int] | None, linked: set[int]) -> None:
+        """Undo a batch, or some groups of it, in one transaction."""
+        writer = self._writer
+        mine = [self._run, batch, groups]
+        with writer.writing(BY_HASH):
+            actions = writer.rows(
+                f"SELECT e.shape, e.action::text, count(*) {_WANTED} GROUP BY 1, 2 ORDER BY 1, 2",
+                mine,
+            )
+            for number, action, _ in actions:
+                if action == "u":
+                    writer.rows(self._lock(self._shapes[number]), mine)
+            refused = writer.rows(
+                f"SELECT e.id, e.shape, e.groups, e.place::text {_WANTED} AND e.action = 'u'"
+                " AND NOT EXISTS (SELECT FROM pg_temp.pgmend_back b WHERE b.id = e.id)"
+                " ORDER BY e.id",
+                mine,
+            )
+            chained = sorted(
+                number for (number,) in writer.rows(
+                    f"SELECT e.id {_WANTED} AND e.action = 'd' AND e.id = ANY ($4::int8[])",
+                    [*mine, sorted(linked)],
+                )
+            ) if linked else []
+            if actions:
+                counts = writer.row(self._statement(actions, chained), [*mine, chained])
+                self._check(actions, counts, len(refused))
+                if linked:
+                    self._relink()
+                writer.rows(
+                    f"UPDATE {SCHEMA}.entry u SET undone = true WHERE u.id IN (SELECT e.id"
+                    f" {_WANTED} AND (e.action = 'd' OR e.id IN"
+                    " (SELECT id FROM pg_temp.pgmend_back)))",
+                    mine,
+                )
+        for number, shape, numbers, place in refused:
+            del number
+            relation = self._shapes[shape].relation
+            shown = ", ".join(map(str, numbers))
+            self._refused.append(
+                f"group {shown}: the row of {relation.label} at {place} was changed since"
+            )
+        for number, action, count in actions:
+            label = self._shapes[number].relation.label
+            into = self._restored if action == "d" else self._put_back
+            left = sum(1 for one in refused if one[1] == number) if action == "u" else 0
+            into[label] = into.get(label, 0) + count - left
+
+    def _check(
+        self, actions: Sequence[tuple[int, str, int]], counts: Sequence[object], refused: int
+    ) -> None:
+        """Raise UndoRefused if a trigger kept the server from restoring what was there."""
+        wanted = sum(count for _, _, count in actions) - refused
+        done, other = int(str(counts[0])), int(str(counts[1]))
+        if done != wanted or other:
+            raise UndoRefused(
+                f"{wanted} rows were to come back and {done} did, {other} of them not as they"
+                " were: a trigger changes them",
+                hint="Disable the table's triggers for the time of the undo.",
+                reasons=("triggers",),
+            )
+
+    def _lock(self, shape: Shape) -> str:
+        return (
+            "WITH e AS MATERIALIZED (SELECT e.id, e.relid, e.place, e.version"
+            f" {_WANTED} AND e.shape = {shape.number} AND e.action = 'u' ORDER BY e.place),"
+            " l AS MATERIALIZED (SELECT e.id, t.ctid AS found, e.place FROM e JOIN"
+            f" {shape.relation.source} t ON {at('t', shape.relation, 'e.relid', 'e.place')}"
+            " AND t.xmin::text = e.version FOR UPDATE OF t)"
+            " INSERT INTO pg_temp.pgmend_back SELECT id FROM l WHERE found = place"
+        )
+
+    def _statement(
+        self, actions: Sequence[tuple[int, str, int]], chained: Sequence[int]
+    ) -> str:
+        """Write the statement that puts everything back.
+
+        Returns the rows that it changed, and how many of them are not as they were.
+        Parameters: run, batch, groups, the deleted entries whose row has a history.
+        """
+        ctes, moved, names = [], [], []
+        for number, action, _ in sorted(actions, key=lambda one: one[1], reverse=True):
+            shape = self._shapes[number]
+            relation, columns = shape.relation, shape.columns
+            if action == "u":
+                sets = ", ".join(
+                    f"{column.sql} = {value(f'e.before[{n}]', column.type)}"
+                    for n, column in enumerate(columns, 1)
+                )
+                same = "true"
+                if relation.update_triggers:
+                    same = f"{image(columns, 't')} IS NOT DISTINCT FROM e.before"
+                ctes.append(
+                    f"u{number} AS (UPDATE {relation.source} t SET {sets} FROM {SCHEMA}.entry e"
+                    f" JOIN pg_temp.pgmend_back b ON b.id = e.id WHERE e.shape = {number}"
+                    f" AND {at('t', relation, 'e.relid', 'e.place')}"
+                    f" RETURNING e.id, t.tableoid AS relid, t.ctid AS place, {same} AS same)"
+                )
+                moved.append(f"SELECT id, relid, place FROM u{number}")
+                names.append(f"u{number}")
+                continue
+            after = "".join(f" AND (SELECT count(*) FROM {name}) >= 0" for name in names)
+            same = "true"
+            if relation.insert_triggers:
+                same = (
+                    f"EXISTS (SELECT FROM {SCHEMA}.entry x WHERE x.run = $1 AND x.batch = $2"
+                    f" AND x.shape = {number} AND x.before = {image(columns, 't')})"
+                )
+            insert = (
+                f"INSERT INTO {relation.sql} AS t ({column_names(columns)}) OVERRIDING SYSTEM VALUE"
+                f" SELECT {column_values(columns)}"
+            )
+            ctes.append(
+                f"d{number} AS ({insert} {_WANTED} AND e.shape = {number} AND e.action = 'd'"
+                f" AND e.id <> ALL ($4::int8[]){after} ORDER BY e.id RETURNING {same} AS same)"
+            )
+            names.append(f"d{number}")
+            for one in chained:
+                ctes.append(
+                    f"c{one}_{number} AS ({insert} {_WANTED} AND e.shape = {number}"
+                    f" AND e.id = {one}{after}"
+                    f" RETURNING t.tableoid AS relid, t.ctid AS place, {same} AS same)"
+                )
+                moved.append(f"SELECT {one}, relid, place FROM c{one}_{number}")
+                names.append(f"c{one}_{number}")
+        if moved:
+            ctes.append(f"m AS (INSERT INTO pg_temp.pgmend_moved {' UNION ALL '.join(moved)})")
+        done = " + ".join(f"(SELECT count(*) FROM {name})" for name in names)
+        other = " + ".join(
+            f"(SELECT count(*) FROM {name} WHERE same IS NOT TRUE)" for name in names
+        )
+        return f"WITH {', '.join(ctes)} SELECT {done}, {other}, $4::int8[]"
+
+    def _relink(self) -> None:
+        """Tell earlier entries about the same rows where these stand now."""
+        self._writer.rows(
+            f"UPDATE {SCHEMA}.entry p SET relid = m.relid, place = m.place,"
+            " version = pg_catalog.pg_current_xact_id()::xid::text"
+            f" FROM pg_temp.pgmend_moved m JOIN {SCHEMA}.entry e ON e.id = m.id"
+            " WHERE p.run = e.run AND p.id < e.id AND NOT p.undone AND p.relid = e.old_relid"
+            " AND p.place = e.old_place AND p.version = e.old_version"
+        )
+
+    def _drop_helpers(self) -> None:
+        """Drop what an unfinished repair left behind."""
+        for schema, name in self._writer.rows(
+            "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c"
+            " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE c.relkind = 'i' AND c.relname ~ ('^pgmend_' || $1::text || '_[0-9]+$')",
+            [self._run],
+        ):
+            self._writer.alone(f"DROP INDEX CONCURRENTLY {quoted(schema)}.{quoted(name)}")

@@ -1,0 +1,250 @@
+"""Survivors: which row of each group stays, decided on the server batch by batch.
+
+Rows are read by address and only as the scan saw them. Locks: ACCESS SHARE. Memory: one
+batch of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .errors import PolicyError, QueryFailed
+from .groups import Group
+from .policy import Keep, Policy
+from .references import References
+from .relation import Relation
+from .repair.merging import check_merge
+from .repair.pointing import matches
+from .scan.run import Run
+from .session import Session
+from .table import quoted
+
+_BATCH = 500
+#: planner settings for counting references: the child is read once a batch
+_COUNTING = {"enable_seqscan": "on", "enable_hashjoin": "on"}
+
+
+def check_policy(session: Session, policy: Policy, root: Relation) -> None:
+    """Raise PolicyError where a rule names nothing or fits no column of the table."""
+    names = {column.name for column in root.columns}
+    for name, how in policy.merge.items():
+        if name not in names:
+            raise _no_column(f"--merge {name}={how}", root)
+        check_merge(how, root.column(name), root)
+    for name in policy.loser.columns:
+        if name not in names:
+            raise _no_column(f"--loser {policy.loser.action}:{name}", root)
+        if policy.loser.action == "rename" and not root.column(name).text:
+            raise PolicyError(
+                f"--loser rename:{name}: the column's type is {root.column(name).type}, not a text"
+            )
+    for keep in policy.keep:
+        if keep.by in {"oldest", "newest"} and not root.pk:
+            raise PolicyError(
+                f"--keep {keep.by} goes by primary key, and {root.label} has none",
+                hint="Name a column or an expression, such as --keep 'created_at desc'.",
+            )
+        if keep.by in {"oldest", "newest", "most-referenced"}:
+            continue
+        _tried(session, root, f"({keep.by})", f"--keep {keep.by}")
+    if policy.same is not None:
+        query = f"SELECT 1 FROM {root.source} a, {root.source} b WHERE ({policy.same}) AND false"
+        _tried_query(session, query, "the predicate of rows that may be merged")
+
+
+def _tried(session: Session, root: Relation, expression: str, what: str) -> None:
+    query = f"SELECT 1 FROM {root.source} WHERE false ORDER BY {expression}"
+    _tried_query(session, query, what)
+
+
+def _tried_query(session: Session, query: str, what: str) -> None:
+    """Have the server read a statement of the user's; raises PolicyError with its words."""
+    try:
+        with session.transaction(settings={"search_path": session.own_search_path}):
+            session.rows(f"EXPLAIN {query}")
+    except QueryFailed as error:
+        raise PolicyError(
+            f"{what} cannot be evaluated: {error.message}",
+            hint="Names are those of the table's columns.",
+        ) from error
+
+
+def _no_column(what: str, root: Relation) -> PolicyError:
+    return PolicyError(
+        f"{what} names no column of {root.label}",
+        hint=f"Its columns: {', '.join(column.name for column in root.columns)}.",
+    )
+
+
+class Planner:
+    """Decides batches of groups."""
+
+    def __init__(
+        self, session: Session, run: Run, policy: Policy, references: References
+    ) -> None:
+        self.pending: list[Group] = []
+        self.left_out = 0
+        self._groups = self._losers = self._apart = self._changed = self._ties = 0
+        self._session = session
+        self._policy = policy
+        self._references = references
+        self._root = references.relations[references.root]
+        self._leaves = {
+            (schema, name): (oid, f"{quoted(schema)}.{quoted(name)}")
+            for oid, _, schema, name in run.identity.leaves
+        }
+        counting = any(keep.by == "most-referenced" for keep in policy.keep)
+        self.batch = 20 * _BATCH if counting else _BATCH
+
+    def facts(self) -> dict[str, Any]:
+        """Return what was counted."""
+        return {
+            "groups": self._groups,
+            "losers": self._losers,
+            "kept_apart": self._apart,
+            "changed": self._changed,
+            "left_out": self.left_out,
+            "ties": self._ties,
+        }
+
+    @property
+    def ties(self) -> int:
+        """Groups whose rows are alike in all that they are ordered by."""
+        return self._ties
+
+    def decide(self) -> Iterator[tuple[int, list[int]]]:
+        """Decide the pending groups: (number, places of the members, survivor first)."""
+        pending, self.pending = self.pending, []
+        if not pending:
+            return
+        by_leaf: dict[tuple[int, str], list[tuple[str, int, int, str]]] = {}
+        sizes = {}
+        for group in pending:
+            sizes[group.number] = len(group.members)
+            for place, member in enumerate(group.members):
+                leaf = self._leaves[member.schema, member.table]
+                by_leaf.setdefault(leaf, []).append(
+                    (member.ctid, group.number, place, member.xmin)
+                )
+        rows = self._ask(by_leaf)
+        ranked: dict[int, list[int]] = {}
+        for number, place, tied in rows:
+            ranked.setdefault(number, []).append(place)
+            if tied and len(ranked[number]) == 1:
+                self._ties += 1
+        apart = self._kept_apart(by_leaf, ranked) if self._policy.same is not None else set()
+        for number, size in sizes.items():
+            places = ranked.get(number, [])
+            if len(places) != size:
+                self._changed += 1
+            elif number in apart or self._policy.loser.action == "report":
+                self._apart += 1
+            else:
+                self._groups += 1
+                self._losers += size - 1
+                yield number, places
+
+    def _ask(
+        self, by_leaf: Mapping[tuple[int, str], list[tuple[str, int, int, str]]]
+    ) -> list[tuple[int, int, bool]]:
+        """Read the rows that are as the scan saw them, each group in the policy's order."""
+        orders, terms = self._orders()
+        names = [f'"pgmend {n}"' for n in range(len(orders))]
+        columns = "".join(
+            f", {order} AS {name}" for order, name in zip(orders, names, strict=True)
+        )
+        parts: list[str] = []
+        params: list[str] = []
+        for leaf, rows in by_leaf.items():
+            first = len(params) + 1
+            params += [_array(row[n] for row in rows) for n in range(4)]
+            given = ", ".join(
+                f"pg_catalog.unnest(${first + n}::{kind}[])"
+                for n, kind in enumerate(("tid", "int4", "int4", "text"))
+            )
+            parts.append(
+                f'SELECT i."pgmend group", i."pgmend place", r.* FROM ROWS FROM ({given})'
+                ' i ("pgmend ctid", "pgmend group", "pgmend place", "pgmend xmin")'
+                f' CROSS JOIN LATERAL (SELECT ctid AS "pgmend tid"{columns} FROM ONLY {leaf[1]}'
+                ' AS "pgmend row"'
+                ' WHERE ctid = i."pgmend ctid" AND xmin::text = i."pgmend xmin") r'
+            )
+        sorting = ", ".join(
+            f"{name} {term}" for name, term in zip(names, terms, strict=True)
+        )
+        window = f'(PARTITION BY "pgmend group" ORDER BY {sorting})'
+        query = (
+            f"WITH m AS MATERIALIZED ({' UNION ALL '.join(parts)})"
+            ' SELECT "pgmend group", "pgmend place", "pgmend first" = 1 AND'
+            ' count(*) FILTER (WHERE "pgmend first" = 1) OVER (PARTITION BY "pgmend group") > 1'
+            f' FROM (SELECT *, rank() OVER {window} AS "pgmend first" FROM m) s'
+            f' ORDER BY "pgmend group", {sorting}, "pgmend place"'
+        )
+        settings = {"search_path": self._session.own_search_path, "work_mem": "32MB"}
+        with self._session.transaction(settings={**settings, **_COUNTING}):
+            # The groups' own rows by address; only what counts references reads a heap.
+            return [(r[0], r[1], bool(r[2])) for r in self._session.rows(query, params)]
+
+    def _orders(self) -> tuple[list[str], list[str]]:
+        """Return the expressions that rows are ordered by, and the direction of each."""
+        pk = [quoted(name) for name in self._root.pk]
+        orders, terms = [], []
+        for keep in self._policy.keep:
+            if keep.by in {"oldest", "newest"}:
+                orders += pk
+                terms += ["ASC" if keep.by == "oldest" else "DESC"] * len(pk)
+            elif keep.by == "most-referenced":
+                orders.append(self._reference_count())
+                terms.append("DESC")
+            else:
+                orders.append(f"({keep.by})")
+                terms.append(_direction(keep))
+        return orders + pk, terms + ["ASC"] * len(pk)
+
+    def _reference_count(self) -> str:
+        """Write the number of rows that point at a row."""
+        counts = []
+        for r in self._references.to(self._references.root):
+            child = self._references.relations[r.child]
+            pointing = matches(r, self._root, child, '"pgmend row"', "c")
+            counts.append(f"(SELECT count(*) FROM {child.source} c WHERE {pointing})")
+        return f"({' + '.join(counts)})" if counts else "0"
+
+    def _kept_apart(
+        self,
+        by_leaf: Mapping[tuple[int, str], list[tuple[str, int, int, str]]],
+        ranked: Mapping[int, list[int]],
+    ) -> set[int]:
+        """Return the groups with a loser that must not be merged into the survivor."""
+        first = {number: places[0] for number, places in ranked.items()}
+        leaves, tids, groups, survivors = [], [], [], []
+        for leaf, rows in by_leaf.items():
+            for ctid, number, place, _ in rows:
+                if number in first:
+                    leaves.append(leaf[0])
+                    tids.append(ctid)
+                    groups.append(number)
+                    survivors.append(place == first[number])
+        at = "tableoid = {0}.relid AND ctid = {0}.place"
+        query = (
+            "WITH i AS MATERIALIZED (SELECT * FROM ROWS FROM (pg_catalog.unnest($1::int8[]::oid[]),"
+            " pg_catalog.unnest($2::tid[]), pg_catalog.unnest($3::int4[]),"
+            " pg_catalog.unnest($4::bool[])) i (relid, place, grp, survivor))"
+            " SELECT DISTINCT s.grp FROM i s JOIN i l ON l.grp = s.grp AND NOT l.survivor"
+            f" CROSS JOIN LATERAL (SELECT * FROM {self._root.source} WHERE {at.format('s')}) a"
+            f" CROSS JOIN LATERAL (SELECT * FROM {self._root.source} WHERE {at.format('l')}) b"
+            f" WHERE s.survivor AND ({self._policy.same}\n) IS NOT TRUE"
+        )
+        params = [_array(one) for one in (leaves, tids, groups, survivors)]
+        with self._session.transaction(settings={"search_path": self._session.own_search_path}):
+            return {row[0] for row in self._session.rows(query, params)}
+
+
+def _array(values: Any) -> str:
+    """Write a PostgreSQL array as one text: the driver would look at every element."""
+    return '{"' + '","'.join(map(str, values)) + '"}'
+
+
+def _direction(keep: Keep) -> str:
+    return "DESC NULLS LAST" if keep.descending else "ASC NULLS LAST"
