@@ -12,13 +12,17 @@ from dataclasses import dataclass
 
 from ..errors import UnplannedEffect
 from ..journal import SCHEMA, add_shape
+from ..key import ResolvedKey
 from ..policy import Policy
 from ..references import References
 from ..writer import Writer
+from . import inplace
+from .inplace import FIRST_SUFFIXES, change_in_place, changed_columns, retry_taken
 from .pointing import LOSER, MOVE
 from .statements import (
     BY_ADDRESS,
     BY_HASH,
+    BY_HEAP,
     RESOLVE_KEEPERS,
     ROOT_LOSERS,
     SKIP_CHANGED,
@@ -30,6 +34,8 @@ from .statements import (
 
 #: rounds of references and collisions after which a batch is given up
 _DEEPEST = 100
+#: suffixes that are tried before a name is given up
+_MOST_SUFFIXES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,27 +58,28 @@ class Batches:
         run: str,
         references: References,
         policy: Policy,
-        untrusted: int | None,
+        key: ResolvedKey,
         *,
         triggers_off: bool = False,
     ) -> None:
-        """Work on the groups of ``run``; nothing is found through the index ``untrusted``.
+        """Work on the groups of ``run``; nothing is found through the key's own index.
 
         ``triggers_off``: neither users' triggers nor foreign keys' own run, as in a
         replica; what these guard is proved by the batch's own search under its locks.
         """
         self._triggers_off = triggers_off
+        self._key = key
         self._writer = writer
         self._run = run
         self._references = references
         self._policy = policy
-        self._statements = Statements(references, policy, untrusted)
+        self._statements = Statements(references, policy, key.index_oid)
         self._leaf_of = {
             oid: relation.oid
             for relation in references.relations.values()
             for oid in relation.family
         }
-        for statement in TEMPORARY:
+        for statement in (*TEMPORARY, inplace.TEMPORARY):
             writer.rows(statement)
 
     def run(self, round_: int, after: int, last: int) -> Done:
@@ -97,8 +104,11 @@ class Batches:
                 writer.rows(lock_rows(name, oid), mine)
             writer.rows(SKIP_CHANGED, mine)
             writer.rows(ROOT_LOSERS, mine)
-            self._follow()
-            done = self._apply(round_, mine, started)
+            if self._policy.loser.action == "delete":
+                self._follow()
+                done = self._apply(round_, mine, started)
+            else:
+                done = self._change_in_place(round_, mine, started)
             writer.rows(
                 f"UPDATE {SCHEMA}.run SET done = $2::int4 WHERE id = $1::text", [self._run, last]
             )
@@ -187,13 +197,7 @@ class Batches:
                 [sorted(self._references.relations[root].family)],
             )
             meant_updates[root] = survivors
-        (groups,) = writer.row(
-            f"SELECT count(DISTINCT grp) FROM {LOSER} WHERE level = 0"
-        )
-        (number,) = writer.row(
-            f"SELECT coalesce(max(number), 0) + 1 FROM {SCHEMA}.batch WHERE run = $1::text",
-            [self._run],
-        )
+        number = self._next_number()
         if meant_deletes:
             shapes = self._known_shapes()
             deletes, updates = sorted(meant_deletes), sorted(meant_updates)
@@ -208,18 +212,66 @@ class Batches:
             self._look_for_more(before, meant_deletes, meant_updates)
             if self._triggers_off:
                 writer.set_local({"session_replication_role": "origin"})
+        return self._enter(
+            number, round_, mine, started, deleted=meant_deletes, changed=meant_updates
+        )
+
+    def _change_in_place(self, round_: int, mine: list[object], started: float) -> Done:
+        """Rename or blank the losers."""
+        writer, loser = self._writer, self._policy.loser
+        root = self._references.relations[self._references.root]
+        number = self._next_number()
+        (meant,) = writer.row(f"SELECT count(*) FROM {LOSER}")
+        if meant:
+            writer.set_local({**BY_HEAP, "search_path": self._key.search_path})
+            if loser.action == "rename":
+                writer.rows(FIRST_SUFFIXES, [self._run, round_])
+                for step in range(_MOST_SUFFIXES):
+                    if not writer.count(retry_taken(loser, root, self._key, meant + step)):
+                        break
+            writer.set_local({**BY_HASH, "search_path": ""})
+            columns = changed_columns(loser, root)
+            kept = root.stored if root.update_triggers else columns
+            shape = add_shape(writer, self._run, root, kept)
+            counts = writer.row(
+                change_in_place(loser, root, kept, shape), [self._run, number]
+            )
+            self._compare([counts[0]], [meant], [root.oid])
+        return self._enter(
+            number, round_, mine, started, deleted={}, changed={root.oid: meant} if meant else {}
+        )
+
+    def _next_number(self) -> int:
+        (number,) = self._writer.row(
+            f"SELECT coalesce(max(number), 0) + 1 FROM {SCHEMA}.batch WHERE run = $1::text",
+            [self._run],
+        )
+        return int(number)
+
+    def _enter(
+        self,
+        number: int,
+        round_: int,
+        mine: list[object],
+        started: float,
+        *,
+        deleted: dict[int, int],
+        changed: dict[int, int],
+    ) -> Done:
+        """Enter the batch into the journal."""
+        (groups,) = self._writer.row(f"SELECT count(DISTINCT grp) FROM {LOSER} WHERE level = 0")
         seconds = time.monotonic() - started
-        writer.rows(
+        self._writer.rows(
             f"INSERT INTO {SCHEMA}.batch (run, number, round, version, first_group, last_group,"
             " groups, deleted, changed, at, seconds) VALUES ($1, $2, $3,"
             " pg_catalog.pg_current_xact_id()::xid::text, $4, $5, $6, $7, $8,"
             " pg_catalog.now(), $9)",
             [
                 self._run, number, round_, int(str(mine[2])) + 1, mine[3], groups,
-                sum(meant_deletes.values()), sum(meant_updates.values()), seconds,
+                sum(deleted.values()), sum(changed.values()), seconds,
             ],
         )
-        return Done(groups=groups, deleted=meant_deletes, changed=meant_updates, seconds=seconds)
+        return Done(groups=groups, deleted=deleted, changed=changed, seconds=seconds)
 
     def _compare(self, counted: list[int], meant: list[int], oids: Sequence[int]) -> None:
         for count, wanted, oid in zip(counted, meant, oids, strict=True):

@@ -84,16 +84,11 @@ def repair(
         )
         if known is not None and known.state == "repaired":
             return summary(session, base, already_done=True, status="repaired", left=0)
-        if plan.policy.loser.action != "delete":
-            reasons: tuple[str, ...] = (
-                f"losers are to {plan.policy.loser.action}: only deleting is carried out so far",
-            )
-        else:
-            unreadable = 0 if despite_unreadable else len(plan.run.unreadable)
-            reasons = obstacles(
-                session, references, plan.policy,
-                unreadable=unreadable, triggers_off=triggers == "off",
-            )
+        unreadable = 0 if despite_unreadable else len(plan.run.unreadable)
+        reasons = obstacles(
+            session, references, plan.policy,
+            unreadable=unreadable, triggers_off=triggers == "off",
+        )
     if reasons:
         raise NotReady(
             "the repair cannot begin: " + "; ".join(reasons),

@@ -85,7 +85,7 @@ class Repairer:
             key = resolved_key(writer, self._plan.run, self._plan.key)
             self._prepare(writer, key.index_oid)
             batches = Batches(
-                writer, self._run, self._references, self._plan.policy, key.index_oid,
+                writer, self._run, self._references, self._plan.policy, key,
                 triggers_off=self._triggers_off,
             )
             left, rebuilt = self._rounds(writer, batches, key.index_oid)
