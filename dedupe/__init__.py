@@ -20,6 +20,7 @@ from .groups import Group, Member, Members
 from .journal import JournalRun, journal_drop, journal_export, journal_runs
 from .key import KeyPart, MatchKey
 from .plan import Decision, Plan, PlannedReference
+from .planfile import export_plan, import_plan
 from .planning import plan
 from .policy import Policy, SoftReference
 from .progress import Progress, RepairProgress, RunStatus
@@ -66,6 +67,8 @@ __all__ = [
     "connect",
     "default_run_directory",
     "empty_run_directory",
+    "export_plan",
+    "import_plan",
     "is_owned_directory",
     "journal_drop",
     "journal_export",

@@ -189,6 +189,10 @@ class Plan:
             )
             wanted = next(numbered, None)
 
+    def facts(self) -> dict[str, Any]:
+        """Return what the file says beside the decisions."""
+        return dict(self._facts)
+
     def ranks(self) -> Iterator[tuple[int, list[int]]]:
         """Stream (group, places of its members, the survivor's first). Raises PlanError."""
         connection = _connected(self._path)

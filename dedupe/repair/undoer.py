@@ -358,7 +358,9 @@ class Undoer:
         other = " + ".join(
             f"(SELECT count(*) FROM {name} WHERE same IS NOT TRUE)" for name in names
         )
-        return f"WITH {', '.join(ctes)} SELECT {done}, {other}, $1::text, $2::int4, $3::int4[], $4::int8[]"
+        # Which parameters the parts need differs from batch to batch; their types are said here.
+        given = "$1::text, $2::int4, $3::int4[], $4::int8[]"
+        return f"WITH {', '.join(ctes)} SELECT {done}, {other}, {given}"
 
     def _relink(self) -> None:
         """Tell earlier entries about the same rows where these stand now."""
