@@ -12,6 +12,8 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, overload
@@ -231,6 +233,13 @@ class _Reader:
         """Iterate (key, number, size)."""
         yield from self._query("SELECT key, number, size FROM duplicate_group ORDER BY 1, 2")
 
+    def addresses(self, key: int) -> Iterator[tuple[Any, ...]]:
+        """Iterate (group, leaf, ctid, xmin) of all rows of a key."""
+        yield from self._query(
+            "SELECT number, leaf, ctid, xmin FROM member WHERE key = ? ORDER BY number, ordinal",
+            (key,),
+        )
+
     def members(self, key: int, number: int, start: int, stop: int) -> Iterator[Member]:
         """Iterate the rows ``start`` to ``stop`` (not included) of a group."""
         for leaf, ctid, xmin, pk, values in self._query(
@@ -248,6 +257,19 @@ class _Reader:
                 pk=dict(zip(columns, texts, strict=True)) if columns else None,
                 key=tuple(json.loads(_text(values))),
             )
+
+
+def read_addresses(
+    directory: Path, key: int
+) -> Iterator[tuple[int, list[tuple[int, str, str]]]]:
+    """Stream (group, its rows as (leaf, ctid, xmin) in their order) of one key.
+
+    Nothing else is read of the rows. Memory: one group. Raises RunDirectoryDamaged.
+    """
+    reader = _Reader(directory / GROUPS_FILE)
+    rows = reader.addresses(key)
+    for number, members in groupby(rows, key=itemgetter(0)):
+        yield number, [(leaf, ctid, xmin) for _, leaf, ctid, xmin in members]
 
 
 def read_groups(directory: Path, key_names: Sequence[str]) -> Iterator[Group]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import LocalStorageError, PlanError
-from .groups import Member
+from .groups import GROUPS_FILE, Member
 from .policy import Policy
 from .scan.checkpoint import sync_directory
 from .scan.directory import PLAN_FILE
@@ -188,6 +188,26 @@ class Plan:
                 losers=tuple(members[place] for place in places[1:]),
             )
             wanted = next(numbered, None)
+
+    def addresses(self) -> Iterator[tuple[int, int, int, str, str]]:
+        """Stream (group, rank, leaf's number, ctid, xmin); the survivor's rank is 0.
+
+        Memory: one row. Raises PlanError.
+        """
+        connection = _connected(self._path)
+        try:
+            groups = f"{(self.run.path / GROUPS_FILE).absolute().as_uri()}?mode=ro"
+            connection.execute("ATTACH ? AS found", (groups,))
+            yield from connection.execute(
+                "SELECT d.number, d.ordinal, m.leaf, m.ctid, m.xmin FROM decision d"
+                " CROSS JOIN found.member m ON m.key = ? AND m.number = d.number"
+                " AND m.ordinal = d.member ORDER BY d.number, d.ordinal",
+                (self.key,),
+            )
+        except sqlite3.DatabaseError as error:
+            raise _damaged(self._path, error) from error
+        finally:
+            connection.close()
 
     def facts(self) -> dict[str, Any]:
         """Return what the file says beside the decisions."""

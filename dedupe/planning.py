@@ -120,15 +120,14 @@ def make_plan(
         }
 
         def decided() -> Iterator[tuple[int, list[int]]]:
-            groups = (g for g in run.groups() if g.key_name == key.name)
             taken = 0
-            for group in groups:
-                wanted = (not only or group.number in only) and group.number not in exclude
+            for group, members in run.addresses(number):
+                wanted = (not only or group in only) and group not in exclude
                 if not wanted or (max_groups is not None and taken >= max_groups):
                     planner.left_out += 1
                     continue
                 taken += 1
-                planner.pending.append(group)
+                planner.pending[group] = members
                 if len(planner.pending) >= planner.batch:
                     yield from noted(planner.decide())
             yield from noted(planner.decide())

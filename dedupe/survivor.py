@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .errors import PolicyError, QueryFailed
-from .groups import Group
 from .policy import Keep, Policy
 from .references import References
 from .relation import Relation
@@ -83,17 +82,18 @@ class Planner:
     def __init__(
         self, session: Session, run: Run, policy: Policy, references: References
     ) -> None:
-        self.pending: list[Group] = []
+        #: groups that wait to be decided, each with (leaf's number, ctid, xmin) of its rows
+        self.pending: dict[int, list[tuple[int, str, str]]] = {}
         self.left_out = 0
         self._groups = self._losers = self._apart = self._changed = self._ties = 0
         self._session = session
         self._policy = policy
         self._references = references
         self._root = references.relations[references.root]
-        self._leaves = {
-            (schema, name): (oid, f"{quoted(schema)}.{quoted(name)}")
+        self._leaves = [
+            (oid, f"{quoted(schema)}.{quoted(name)}")
             for oid, _, schema, name in run.identity.leaves
-        }
+        ]
         counting = any(keep.by == "most-referenced" for keep in policy.keep)
         self.batch = 20 * _BATCH if counting else _BATCH
 
@@ -115,18 +115,14 @@ class Planner:
 
     def decide(self) -> Iterator[tuple[int, list[int]]]:
         """Decide the pending groups: (number, places of the members, survivor first)."""
-        pending, self.pending = self.pending, []
+        pending, self.pending = self.pending, {}
         if not pending:
             return
         by_leaf: dict[tuple[int, str], list[tuple[str, int, int, str]]] = {}
-        sizes = {}
-        for group in pending:
-            sizes[group.number] = len(group.members)
-            for place, member in enumerate(group.members):
-                leaf = self._leaves[member.schema, member.table]
-                by_leaf.setdefault(leaf, []).append(
-                    (member.ctid, group.number, place, member.xmin)
-                )
+        sizes = {group: len(members) for group, members in pending.items()}
+        for group, members in pending.items():
+            for place, (leaf, ctid, xmin) in enumerate(members):
+                by_leaf.setdefault(self._leaves[leaf], []).append((ctid, group, place, xmin))
         rows = self._ask(by_leaf)
         ranked: dict[int, list[int]] = {}
         for number, place, tied in rows:

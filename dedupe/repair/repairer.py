@@ -141,14 +141,12 @@ class Repairer:
 
     def _load(self, writer: Writer, plan: Plan, round_: int) -> None:
         """Copy a plan's decisions into the database as a round; only inside ``writing``."""
-        leaves = {(schema, name): oid for oid, _, schema, name in plan.run.identity.leaves}
+        oids = [oid for oid, *_ in plan.run.identity.leaves]
         writer.copy_rows(
             f"COPY {SCHEMA}.work (run, round, grp, ordinal, relid, place, version) FROM STDIN",
             (
-                (self._run, round_, decision.group, ordinal,
-                 leaves[member.schema, member.table], member.ctid, member.xmin)
-                for decision in plan.decisions()
-                for ordinal, member in enumerate((decision.survivor, *decision.losers))
+                (self._run, round_, group, ordinal, oids[leaf], ctid, xmin)
+                for group, ordinal, leaf, ctid, xmin in plan.addresses()
             ),
         )
         writer.rows(

@@ -36,6 +36,15 @@ TEMPORARY = tuple(
         ),
         ("pgmend_move", "ref int4, relid oid, place tid, parent_relid oid, parent tid, grp int4"),
     )
+) + tuple(
+    # Nobody analyzes them, so the planner takes them for small; by index it does no harm.
+    f"CREATE INDEX IF NOT EXISTS {name}_{column} ON pg_temp.{name} ({column})"
+    for name, column in (
+        ("pgmend_locked", "place"),
+        ("pgmend_loser", "place"),
+        ("pgmend_loser", "keeper"),
+        ("pgmend_move", "place"),
+    )
 )
 #: Reach rows by address and by index, whatever the planner thinks of the sizes.
 BY_ADDRESS: Mapping[str, str] = {

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..connect import Target
 from ..errors import LocalStorageError, UsageError
-from ..groups import Group, read_groups
+from ..groups import Group, read_addresses, read_groups
 from ..key import MatchKey
 from ..progress import RunStatus
 from .checkpoint import State
@@ -205,13 +205,24 @@ class Run:
 
         Raises UsageError while it is unfinished, RunDirectoryDamaged.
         """
+        self._check_finished()
+        return read_groups(self.path, [key.name for key in self.keys])
+
+    def addresses(self, key: int) -> Iterator[tuple[int, list[tuple[int, str, str]]]]:
+        """Stream (group, its rows as (leaf's number, ctid, xmin)) of key number ``key``.
+
+        Raises as ``groups`` does.
+        """
+        self._check_finished()
+        return read_addresses(self.path, key)
+
+    def _check_finished(self) -> None:
         if self.status is not RunStatus.FINISHED:
             raise UsageError(
                 f"the scan in {self.path} is not finished; its groups are not known yet",
                 hint="Give its scan command again: it goes on where it stopped.",
                 path=self.path,
             )
-        return read_groups(self.path, [key.name for key in self.keys])
 
     def _facts(self) -> dict[str, Any]:
         with State.opened(self.path) as state:
