@@ -23,6 +23,7 @@
     │   ├── NotEnoughSpace
     │   ├── NotReady
     │   ├── LossNotAccepted
+    │   ├── ReferenceNotHandled
     │   └── UndoRefused
     ├── FailureError          the server, the disk or the network failed
     │   ├── ServerUnavailable
@@ -152,6 +153,10 @@ class NotReady(RefusedError):
 
 class LossNotAccepted(RefusedError):
     """A reference would lose rows and nobody said that it may (``references``)."""
+
+
+class ReferenceNotHandled(RefusedError):
+    """A reference points at a key that the repair itself would change (``constraint``)."""
 
 
 class UndoRefused(RefusedError):

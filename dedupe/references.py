@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from .errors import LossNotAccepted, PolicyError
+from .errors import LossNotAccepted, PolicyError, ReferenceNotHandled
 from .key import MatchKey, ResolvedKey, resolve
 from .policy import Collision, Policy, SoftReference
 from .relation import ChildKey, Relation, load_relation
@@ -136,6 +136,7 @@ def load_references(session: Session, key: ResolvedKey, policy: Policy) -> Refer
         seen.update(pending)
         level += 1
     _check_names(relations, collisions, policy)
+    _check_chains(relations, references)
     return References(root=root, relations=relations, references=tuple(references))
 
 
@@ -272,6 +273,28 @@ def _keys_with(session: Session, relation: Relation, moved: set[str]) -> tuple[C
         key = resolve(session, MatchKey.from_index(label))
         found.append(ChildKey(index=label, key=key, columns=frozenset(columns)))
     return tuple(found)
+
+
+def _check_chains(
+    relations: Mapping[int, Relation], references: Sequence[Reference]
+) -> None:
+    """Raise ReferenceNotHandled where re-pointing would change a key that others reference.
+
+    What points at such a key would have to change with it, row by row down the chain.
+    """
+    for r in references:
+        moved = {c for o in references if o.child == r.parent and not o.lose for c in o.columns}
+        chained = moved & set(r.parent_columns)
+        if chained:
+            child, parent = relations[r.child].label, relations[r.parent].label
+            raise ReferenceNotHandled(
+                f"re-pointing {parent} changes its column {', '.join(sorted(chained))}, and"
+                f" {child} ({', '.join(r.columns)}) references that as part of a key",
+                hint=f"Drop that reference for the time of the repair"
+                f" ({r.constraint or 'it is a soft one'}), or let the rows of {parent} go with"
+                " --accept-loss.",
+                constraint=r.constraint,
+            )
 
 
 def _check_names(

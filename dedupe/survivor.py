@@ -31,12 +31,24 @@ def check_policy(session: Session, policy: Policy, root: Relation) -> None:
         if name not in names:
             raise _no_column(f"--merge {name}={how}", root)
         check_merge(how, root.column(name), root)
+        column = root.column(name).sql
+        if how in {"min", "max"}:
+            _tried(session, root, column, f"--merge {name}={how}")
+        if how == "union":
+            query = f"SELECT DISTINCT v FROM {root.source}, pg_catalog.unnest({column}) u (v)"
+            _tried_query(session, query, f"--merge {name}={how}")
     for name in policy.loser.columns:
         if name not in names:
             raise _no_column(f"--loser {policy.loser.action}:{name}", root)
         if policy.loser.action == "rename" and not root.column(name).text:
             raise PolicyError(
-                f"--loser rename:{name}: the column's type is {root.column(name).type}, not a text"
+                f"--loser rename:{name}: the column's type is {root.column(name).type}, not a text",
+                hint="Rename a column of texts, or say another fate of losers.",
+            )
+        if root.column(name).generated or root.column(name).identity_always:
+            raise PolicyError(
+                f"--loser {policy.loser.action}:{name}: {root.label}.{name} is generated",
+                hint="Name a column that can be written.",
             )
     for keep in policy.keep:
         if keep.by in {"oldest", "newest"} and not root.pk:
@@ -50,6 +62,35 @@ def check_policy(session: Session, policy: Policy, root: Relation) -> None:
     if policy.same is not None:
         query = f"SELECT 1 FROM {root.source} a, {root.source} b WHERE ({policy.same}) AND false"
         _tried_query(session, query, "the predicate of rows that may be merged")
+
+
+def check_rules(session: Session, policy: Policy, references: References) -> None:
+    """Raise PolicyError where a rule about a child or a soft reference cannot be carried out."""
+    relations = references.relations
+    for r in references.references:
+        if r.soft is None:
+            continue
+        child, parent = relations[r.child], relations[r.parent]
+        _tried_query(
+            session,
+            f"SELECT 1 FROM {parent.source} p, {child.source} c"
+            f" WHERE {matches(r, parent, child, 'p', 'c')}",
+            f"the soft reference {r.soft.table}.{r.soft.column}",
+        )
+    for relation in relations.values():
+        how = relation.collision
+        if relation.keys and how.by not in {"survivor", "newest", "oldest"}:
+            _tried(session, relation, f"({how.by})", f"--on-collision {relation.name}={how.by}")
+    known = {name: one for one in relations.values() for name in (one.name, one.label)}
+    for table, pair in policy.drop_self_pairs.items():
+        if table not in known:
+            raise PolicyError(
+                f"drop_self_pairs names {table}, which references none of the tables",
+                hint=f"Tables here: {', '.join(sorted(r.label for r in relations.values()))}.",
+            )
+        for name in pair:
+            if name not in {column.name for column in known[table].columns}:
+                raise _no_column(f"drop_self_pairs of {table}: {name}", known[table])
 
 
 def _tried(session: Session, root: Relation, expression: str, what: str) -> None:
@@ -90,6 +131,7 @@ class Planner:
         self._policy = policy
         self._references = references
         self._root = references.relations[references.root]
+        check_rules(session, policy, references)
         self._leaves = [
             (oid, f"{quoted(schema)}.{quoted(name)}")
             for oid, _, schema, name in run.identity.leaves

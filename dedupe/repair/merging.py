@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..errors import PolicyError
 from ..relation import Column, Relation
+from .pointing import whole_type
 
 #: What each merge needs to know of a column's type.
 _NUMBERS = {
@@ -25,8 +26,12 @@ def check_merge(how: str, column: Column, relation: Relation) -> None:
         "union": column.element is not None,
         "jsonb": kind == "jsonb",
     }[how]
-    if column.generated:
-        raise PolicyError(f"{relation.label}.{column.name} is generated; nothing can be merged")
+    if column.generated or column.identity_always:
+        raise PolicyError(
+            f"--merge {column.name}={how}: {relation.label}.{column.name} is generated; nothing"
+            " can be merged into it",
+            hint="Leave it out: the server says what it holds.",
+        )
     if not fits:
         raise PolicyError(
             f"--merge {column.name}={how} does not fit the column's type, {column.type}",
@@ -53,24 +58,27 @@ def merged_value(how: str, column: Column, relation: Relation, *, members: str) 
         way = "ASC" if how == "min" else "DESC"
         return f"(SELECT {name} {rows} {there} ORDER BY {name} {way}, y.ordinal LIMIT 1)"
     if how == "sum":
-        return f"(SELECT pg_catalog.sum({name}) {rows})::{column.type}"
+        return f"(SELECT pg_catalog.sum({name}) {rows})::{whole_type(column)}"
     if how in {"or", "and"}:
         return f"(SELECT pg_catalog.bool_{how}({name}) {rows})"
     if how == "concat":
         return (
             "(SELECT pg_catalog.string_agg(v, E'\\n' ORDER BY n) FROM"
             f" (SELECT {name}::pg_catalog.text AS v, min(y.ordinal) AS n {rows} {there}"
-            f" GROUP BY 1) s)::{column.type}"
+            f" GROUP BY 1) s)::{whole_type(column)}"
         )
+    # Of nothing but empty ones the result is empty, not NULL.
+    some = f"WHEN EXISTS (SELECT {rows} {there})"
     if how == "union":
         return (
-            "(SELECT pg_catalog.array_agg(v ORDER BY n) FROM (SELECT u.v,"
-            f" min(ROW(y.ordinal, u.n)::pg_catalog.text) AS t, min(y.ordinal * 1000000 + u.n) AS n"
-            f" {rows} CROSS JOIN LATERAL pg_catalog.unnest({name}) WITH ORDINALITY u (v, n)"
-            f" GROUP BY u.v) s)::{column.type}"
+            "coalesce((SELECT pg_catalog.array_agg(v ORDER BY o, n) FROM (SELECT DISTINCT ON (u.v)"
+            f" u.v, y.ordinal AS o, u.n {rows} CROSS JOIN LATERAL"
+            f" pg_catalog.unnest({name}) WITH ORDINALITY u (v, n) ORDER BY u.v, y.ordinal, u.n) s"
+            f")::{whole_type(column)}, CASE {some} THEN '{{}}'::{whole_type(column)} END)"
         )
     # Of a name that several rows have, the survivor's value counts: it comes last.
     return (
-        f"(SELECT pg_catalog.jsonb_object_agg(e.key, e.value ORDER BY y.ordinal DESC) {rows}"
-        f" CROSS JOIN LATERAL pg_catalog.jsonb_each({name}) e)"
+        f"coalesce((SELECT pg_catalog.jsonb_object_agg(e.key, e.value ORDER BY y.ordinal DESC)"
+        f" {rows} CROSS JOIN LATERAL pg_catalog.jsonb_each({name}) e),"
+        f" CASE {some} THEN '{{}}'::pg_catalog.jsonb END)"
     )

@@ -6,6 +6,7 @@ place) joined to their table as ``t``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from ..references import Reference
@@ -73,6 +74,12 @@ def new_value(
     column: Column, references: Sequence[Reference], relations: Mapping[int, Relation]
 ) -> str:
     """Write the value that a column of a moved row ``t`` is going to have."""
+    documents = [
+        r for r in references
+        if column.name in r.columns and r.soft is not None and r.soft.kind == "jsonb"
+    ]
+    if documents:
+        return _new_document(column, documents, relations)
     cases = []
     for r in references:
         if column.name not in r.columns:
@@ -86,25 +93,51 @@ def new_value(
                 f" m.relid = g.relid AND m.place = g.place) THEN {_new_array(column, r, parent)}"
             )
             continue
-        if r.soft is not None and r.soft.kind == "jsonb":
-            path = text_array(r.soft.path)
-            # An id that was written as a string stays one.
-            value = (
-                f"pg_catalog.jsonb_set(t.{column.sql}, {path}, CASE WHEN pg_catalog.jsonb_typeof("
-                f"t.{column.sql} OPERATOR(pg_catalog.#>) {path}) = 'string'"
-                f" THEN pg_catalog.to_jsonb(pg_catalog.format('%s', {value}))"
-                f" ELSE pg_catalog.to_jsonb({value}) END)"
-            )
-        elif r.lose:
+        if r.lose:
             value = "NULL"
         elif column.text and not target.text:
-            value = f"pg_catalog.format('%s', {value})::{column.type}"
+            value = f"pg_catalog.format('%s', {value})::{whole_type(column)}"
         else:
-            value = f"{value}::{column.type}"
+            value = f"{value}::{whole_type(column)}"
         cases.append(f"WHEN m{r.number}.place IS NOT NULL THEN {value}")
     if not cases:
         return f"t.{column.sql}"
     return f"CASE {' '.join(cases)} ELSE t.{column.sql} END"
+
+
+def whole_type(column: Column) -> str:
+    """Write a column's type without its length.
+
+    A cast to a length cuts what is too long; an assignment refuses it.
+    """
+    if '"' in column.type:
+        return column.type
+    plain = re.sub(r"\(\d+(,-?\d+)?\)", "", column.type)
+    base, brackets = plain.removesuffix("[]"), "[]" if plain.endswith("[]") else ""
+    # Without a length these words mean one of 1.
+    internal = {"character": "pg_catalog.bpchar", "bit": 'pg_catalog."bit"'}
+    return internal.get(base, base) + brackets
+
+
+def _new_document(
+    column: Column, references: Sequence[Reference], relations: Mapping[int, Relation]
+) -> str:
+    """Write a jsonb document with the ids at all of its paths moved."""
+    document = f"t.{column.sql}"
+    for r in references:
+        target = relations[r.parent].column(r.parent_columns[0])
+        path = text_array(r.soft.path if r.soft is not None else ())
+        here = f"t.{column.sql} OPERATOR(pg_catalog.#>) {path}"
+        value = f"p{r.number}.{target.sql}"
+        # An id that was written as a string stays one.
+        document = (
+            f"pg_catalog.jsonb_set({document}, {path}, CASE WHEN m{r.number}.place IS NULL"
+            f" THEN coalesce({here}, 'null') WHEN pg_catalog.jsonb_typeof({here}) = 'string'"
+            f" THEN pg_catalog.to_jsonb(pg_catalog.format('%s', {value}))"
+            f" ELSE pg_catalog.to_jsonb({value}) END, false)"
+        )
+    moved = " OR ".join(f"m{r.number}.place IS NOT NULL" for r in references)
+    return f"CASE WHEN {moved} THEN {document} ELSE t.{column.sql} END"
 
 
 def _new_array(column: Column, r: Reference, parent: Relation) -> str:

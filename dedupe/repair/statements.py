@@ -331,7 +331,7 @@ class Statements:
                         " w.run = $1::text AND w.round = $3::int4 AND w.grp = h.grp"
                     ),
                 )
-                value = f"CASE WHEN h.grp IS NOT NULL THEN {merged} ELSE t.{column.sql} END"
+                value = f"CASE WHEN h.grp IS NOT NULL THEN {merged} ELSE {value} END"
             values.append(f"{value} AS n{n}")
         return (
             "SELECT g.relid, g.place, g.groups, t.xmin::text AS version,"
