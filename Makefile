@@ -1,13 +1,12 @@
 # Every target makes .venv and installs what it needs: Python 3.11+ and make are enough.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench docs clean
+.PHONY: help demo test test-slow lint bench bench-repair docs clean
 
 # The first Python that is new enough; say PYTHON=… to choose one.
 PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 python3.11; do \
 	if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
 	then echo $$candidate; break; fi; done)
-ROWS ?= 1000000
 BIN := .venv/bin
 
 help: ## list the targets
@@ -34,7 +33,10 @@ lint: .venv/.installed ## ruff and mypy --strict
 	$(BIN)/mypy
 
 bench: .venv/.installed ## figures beside a floor and a peer: make bench ROWS=10000000
-	$(BIN)/python -m benchmarks --rows $(ROWS)
+	$(BIN)/python -m benchmarks --rows $(or $(ROWS),1000000)
+
+bench-repair: .venv/.installed ## repair and undo beside SQL written by hand: make bench-repair ROWS=1000000
+	$(BIN)/python -m benchmarks.repair --rows $(or $(ROWS),5000000)
 
 docs: .venv/.installed ## check that every page is linked and every link leads somewhere
 	$(BIN)/python -m pytest -q tests/test_repository.py -k docs

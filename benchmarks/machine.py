@@ -15,7 +15,6 @@ import psycopg
 from dedupe.lab import Server
 
 from .failure import TooLittleSpace
-from .table import needed_bytes
 
 #: a server of PostgreSQL's own defaults, but for what would disturb a measurement
 #: (checkpoints, autovacuum) and the lab's shortcuts, which are taken back
@@ -37,6 +36,7 @@ TOLD = (
     "hash_mem_multiplier",
     "max_parallel_workers_per_gather",
     "fsync",
+    "wal_level",
     "autovacuum",
 )
 
@@ -60,10 +60,10 @@ class Machine:
     packages: dict[str, str]
 
 
-def check_space(rows: int) -> tuple[int, Path]:
+def check_space(rows: int, needed: int) -> tuple[int, Path]:
     """Return the bytes needed and where; raises TooLittleSpace."""
     place = Path(tempfile.gettempdir())
-    needed, free = needed_bytes(rows), shutil.disk_usage(place).free
+    free = shutil.disk_usage(place).free
     if needed > free:
         raise TooLittleSpace(
             f"{rows:,} rows need {needed / 1e9:.1f} GB under {place}, and {free / 1e9:.1f} GB are"

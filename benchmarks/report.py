@@ -52,9 +52,9 @@ def as_text(figures: Figures) -> str:
         f"statuses: {asked.rows:,} rows, {figures.statuses.heap_bytes / 1e6:,.0f} MB",
         f"pgmend: --jobs {asked.jobs} --memory {asked.memory}; seed {asked.seed}",
         "",
-        *_aligned([_HEADER, *_rows(figures)]),
+        *aligned([_HEADER, *_rows(figures)]),
         "",
-        *_aligned([_judged(verdict) for verdict in verdicts(figures)], left=(0,)),
+        *aligned([judged(verdict) for verdict in verdicts(figures)], left=(0,)),
         *_truth(figures),
     ]
     return "\n".join(lines)
@@ -91,7 +91,8 @@ def _row(label: str, outcome: Outcome) -> Sequence[str]:
     )
 
 
-def _judged(verdict: Verdict) -> Sequence[str]:
+def judged(verdict: Verdict) -> Sequence[str]:
+    """Return the cells of one verdict."""
     return (verdict.text, f"wanted {verdict.wanted}:", verdict.shown, _WORD[verdict.met])
 
 
@@ -110,7 +111,7 @@ def _truth(figures: Figures) -> Iterator[str]:
         )
 
 
-def _aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> Iterator[str]:
+def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> Iterator[str]:
     """Pad the columns; all but ``left`` are flush right."""
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     for row in rows:

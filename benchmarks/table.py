@@ -62,7 +62,7 @@ def copies_of(rows: int) -> int:
 @contextmanager
 def statuses(lab: Server, rows: int, seed: int) -> Iterator[Table]:
     """Build Mastodon's statuses, every row with a uri, and drop it at the end."""
-    with _database(lab, f"statuses_{rows}") as dsn:
+    with database(lab, f"statuses_{rows}") as dsn:
         manifest = build_statuses(
             dsn, rows, seed=seed, duplicate_rate=DUPLICATES, null_share=0.0
         )
@@ -78,7 +78,7 @@ def statuses(lab: Server, rows: int, seed: int) -> Iterator[Table]:
             key="uri",
             index=planted.index,
             rows=rows,
-            heap_bytes=_settle(dsn, planted.table),
+            heap_bytes=settle(dsn, planted.table),
             truth=found_in(planted.groups),
         )
 
@@ -86,7 +86,7 @@ def statuses(lab: Server, rows: int, seed: int) -> Iterator[Table]:
 @contextmanager
 def one_group(lab: Server, rows: int) -> Iterator[Table]:
     """Build a table whose rows are all one group, and drop it at the end."""
-    with _database(lab, f"copies_{rows}") as dsn:
+    with database(lab, f"copies_{rows}") as dsn:
         with psycopg.connect(dsn) as connection:
             connection.execute("CREATE TABLE copies (id bigint NOT NULL, uri varchar NOT NULL)")
             connection.execute(
@@ -99,13 +99,14 @@ def one_group(lab: Server, rows: int) -> Iterator[Table]:
             key="uri",
             index=None,
             rows=rows,
-            heap_bytes=_settle(dsn, "copies"),
+            heap_bytes=settle(dsn, "copies"),
             truth=Found(groups=1, rows_in_groups=rows, fingerprint=None),
         )
 
 
 @contextmanager
-def _database(lab: Server, what: str) -> Iterator[str]:
+def database(lab: Server, what: str) -> Iterator[str]:
+    """Give the connection string of an empty database, and drop it at the end."""
     name = f"pgmend_benchmark_{os.getpid()}_{what}"
     try:
         yield lab.create_database(name)
@@ -113,7 +114,7 @@ def _database(lab: Server, what: str) -> Iterator[str]:
         lab.drop_database(name)
 
 
-def _settle(dsn: str, table: str) -> int:
+def settle(dsn: str, table: str) -> int:
     """Leave nothing for the server to do later, and read the whole heap; return its bytes."""
     name = sql.Identifier(table)
     with psycopg.connect(dsn, autocommit=True) as connection:

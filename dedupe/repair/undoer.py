@@ -33,7 +33,7 @@ from .telling import Telling
 _TEMPORARY = tuple(
     f"CREATE TEMPORARY TABLE IF NOT EXISTS {name} ON COMMIT DELETE ROWS"
     for name in ("pgmend_back (id int8)", "pgmend_moved (id int8, relid oid, place tid)")
-)
+) + ("CREATE INDEX IF NOT EXISTS pgmend_back_id ON pg_temp.pgmend_back (id)",)
 _WANTED = (
     f"FROM {SCHEMA}.entry e WHERE e.run = $1::text AND e.batch = $2::int4 AND NOT e.undone"
     " AND ($3::int4[] IS NULL OR e.groups && $3::int4[])"
@@ -98,6 +98,8 @@ class Undoer:
             )
         for statement in _TEMPORARY:
             writer.rows(statement)
+        # What was written a moment ago has no statistics yet.
+        writer.rows(f"ANALYZE {SCHEMA}.entry")
         linked = self._linked()
         if linked:
             writer.rows(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -147,7 +148,7 @@ def test_the_exit_code_says_how_it_went(
 ) -> None:
     """Outcome: a wrong answer always counts, a missed figure only with --check."""
     monkeypatch.setattr(command, "measure", lambda *_: measured)
-    monkeypatch.setattr(command.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
     assert command.main() == code
     assert shown in capsys.readouterr().out

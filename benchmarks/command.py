@@ -1,0 +1,56 @@
+"""What every benchmark's command shares: how it tells, how it is stopped, how it ends."""
+
+from __future__ import annotations
+
+import enum
+import os
+import signal
+import sys
+import time
+from types import FrameType
+
+import click
+
+from dedupe.errors import DedupeError
+
+from .failure import BenchmarkFailed, TooLittleSpace
+
+
+class Code(enum.IntEnum):
+    """How it ended; the numbers mean what pgmend's own mean."""
+
+    MEASURED = 0
+    #: with --check: a figure is not as it is wanted
+    MISSED = 1
+    #: an option, or too small a disk
+    USAGE = 2
+    STOPPED = 3
+    #: a run failed, or its result is not the one that is known to be right
+    FAILURE = 5
+
+
+def run(command: click.Command) -> Code:
+    """Run a benchmark's command and say how it ended."""
+    signal.signal(signal.SIGTERM, _stop)
+    # Would change what counts as the server's settings.
+    os.environ.pop("PGOPTIONS", None)
+    try:
+        return Code(command(standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        return Code.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        tell("stopped")
+        return Code.STOPPED
+    except (BenchmarkFailed, DedupeError) as error:
+        tell(f"error: {error}")
+        return Code.USAGE if isinstance(error, TooLittleSpace) else Code.FAILURE
+
+
+def tell(line: str) -> None:
+    """Write one line of progress to stderr."""
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
