@@ -30,10 +30,14 @@ from .shape import Shape, column_names, column_values, fill_side_tables, load_sh
 from .statements import BY_HASH
 from .telling import Telling
 
-_TEMPORARY = tuple(
-    f"CREATE TEMPORARY TABLE IF NOT EXISTS {name} ON COMMIT DELETE ROWS"
-    for name in ("pgmend_back (id int8)", "pgmend_moved (id int8, relid oid, place tid)")
-) + ("CREATE INDEX IF NOT EXISTS pgmend_back_id ON pg_temp.pgmend_back (id)",)
+_TEMPORARY = (
+    "CREATE TEMPORARY TABLE IF NOT EXISTS pgmend_back (id int8) ON COMMIT DELETE ROWS",
+    "CREATE INDEX IF NOT EXISTS pgmend_back_id ON pg_temp.pgmend_back (id)",
+    (
+        "CREATE TEMPORARY TABLE IF NOT EXISTS pgmend_moved (id int8, relid oid, place tid)"
+        " ON COMMIT DELETE ROWS"
+    ),
+)
 _WANTED = (
     f"FROM {SCHEMA}.entry e WHERE e.run = $1::text AND e.batch = $2::int4 AND NOT e.undone"
     " AND ($3::int4[] IS NULL OR e.groups && $3::int4[])"
