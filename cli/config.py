@@ -37,6 +37,11 @@ KNOWN: Mapping[str, Mapping[str, tuple[type, ...]]] = {
         "schema": (list, str),
         "runs": (str,),
     },
+    "repair": {
+        "nice": (float, int),
+        "max_lag": (float, int),
+        "triggers": (str,),
+    },
 }
 
 DEFAULT_FILE = "pgmend.toml"
@@ -64,19 +69,26 @@ class Config:
         path = Path(named or DEFAULT_FILE)
         if not named and not path.exists():
             return cls()
-        try:
-            tables = tomllib.loads(path.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(
-                f"cannot read the settings file {path}: {getattr(error, 'strerror', error)}",
-                hint="Name another one with --config, or unset PGMEND_CONFIG.",
-            ) from error
-        except tomllib.TOMLDecodeError as error:
-            raise UsageError(
-                f"{path} is not valid TOML: {error}", hint="See docs/quickstart.md, Settings file."
-            ) from error
+        tables = read_toml(
+            path,
+            "settings file",
+            missing="Name another one with --config, or unset PGMEND_CONFIG.",
+            malformed="See docs/quickstart.md, Settings file.",
+        )
         _check(path, tables)
         return cls(path=path, tables=tables)
+
+
+def read_toml(path: Path, what: str, *, missing: str, malformed: str) -> dict[str, Any]:
+    """Read a TOML file; ``missing`` and ``malformed`` are hints. Raises UsageError."""
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"cannot read the {what} {path}: {getattr(error, 'strerror', error)}", hint=missing
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not valid TOML: {error}", hint=malformed) from error
 
 
 def settings_option(command: F) -> F:
@@ -102,17 +114,22 @@ def _load(context: click.Context, _: click.Parameter, given: str | None) -> None
 def _check(path: Path, tables: Mapping[str, Any]) -> None:
     for name, table in tables.items():
         if name not in KNOWN or not isinstance(table, dict):
-            raise _unknown(path, name, list(KNOWN), "table")
+            raise unknown(path, name, list(KNOWN), "table")
         for key, value in table.items():
             if key not in KNOWN[name]:
-                raise _unknown(path, f"{name}.{key}", [f"{name}.{k}" for k in KNOWN[name]], "key")
-            kinds = KNOWN[name][key]
-            if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-                wanted = " or ".join(kind.__name__ for kind in kinds)
-                raise UsageError(f"{path}: {name}.{key} must be {wanted}, not {value!r}")
+                raise unknown(path, f"{name}.{key}", [f"{name}.{k}" for k in KNOWN[name]], "key")
+            check_kind(path, f"{name}.{key}", value, KNOWN[name][key])
 
 
-def _unknown(path: Path, name: str, known: list[str], what: str) -> UsageError:
+def check_kind(path: Path, name: str, value: object, kinds: tuple[type, ...]) -> None:
+    """Raise UsageError unless ``value`` is of one of the types; a bool is no int."""
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise UsageError(f"{path}: {name} must be {wanted}, not {value!r}")
+
+
+def unknown(path: Path, name: str, known: list[str], what: str) -> UsageError:
+    """Make the error about a name in a file that nobody reads."""
     if "password" in name:
         hint = "Passwords belong into ~/.pgpass or PGPASSWORD."
     else:

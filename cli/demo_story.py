@@ -1,4 +1,4 @@
-"""The story that ``pgmend demo`` tells: damage, denial, a killed scan, every duplicate."""
+"""The story that ``pgmend demo`` tells: damage, denial, a killed scan, repair, and undo."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import psycopg
 
 from dedupe import DedupeError, Run, RunStatus
 from dedupe.errors import FailureError
-from dedupe.lab import Damage, Proof, build_statuses, prove, server
+from dedupe.lab import Damage, Proof, build_favourites, build_statuses, prove, server
 
 from .exits import ExitCode
 from .output import aligned, counted, note, one_line
@@ -28,7 +31,10 @@ _PATIENCE_SECONDS = 60.0
 
 
 def tell(rows: int) -> bool:
-    """Tell the story over ``rows`` rows; True if pgmend found just what was planted.
+    """Tell the story over ``rows`` rows; True if all of it went as it should.
+
+    pgmend found just what was planted, the repair lost nothing, the index holds, and the
+    undo put back every row.
 
     Starts a server of its own and leaves nothing behind. Raises LabError,
     FailureError.
@@ -42,26 +48,29 @@ def tell(rows: int) -> bool:
                 dsn, rows, duplicate_rate=0.002, kind=Damage.LOST_ENTRIES
             )
             planted = manifest.indexes[INDEX]
+            favourites = build_favourites(dsn)
             print(
                 f"   PostgreSQL {lab.version // 10000}.{lab.version % 10000}; statuses with"
-                f" {rows:,} rows, made in {time.monotonic() - started:.0f} s.\n"
+                f" {rows:,} rows and {favourites:,} favourites of them, made in"
+                f" {time.monotonic() - started:.0f} s.\n"
                 f"   Its unique index {INDEX} lost entries; behind its back came rows with"
                 f" the same uri."
             )
             _say("2. What ordinary queries say")
             proof = prove(dsn, "statuses", "uri", where="uri IS NOT NULL")
             _show(proof)
-            scans = _Scans(url=lab.url("demo"), where=Path(place))
+            scans = _Commands(url=lab.url("demo"), where=Path(place))
             _say("3. A scan, killed with SIGKILL halfway")
             scans.kill_halfway(rows)
             _say("4. The same command again: it goes on where it was")
             run = scans.finish()
-            return _compare(run, proof, [set(map(int, group)) for group in planted.groups])
+            found = _compare(run, proof, [set(map(int, group)) for group in planted.groups])
+            return found and _mend(scans, dsn, proof)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Scans:
-    """The two scans of the story, each a ``pgmend`` process of its own."""
+class _Commands:
+    """The commands of the story, each a ``pgmend`` process of its own."""
 
     #: the database
     url: str
@@ -77,7 +86,7 @@ class _Scans:
         """Start a gentle scan and kill it. Raises FailureError when it cannot be caught."""
         work = 0.05 + rows * 0.8e-6
         nice = f"{max(0.0, _MIDDLE_SECONDS / work - 1):.1f}"
-        process = self._start("--nice", nice, "--jobs", "1")
+        process = self._scan("--nice", nice, "--jobs", "1")
         try:
             end = time.monotonic() + _PATIENCE_SECONDS
             while self._fraction() < _HALFWAY:
@@ -97,11 +106,16 @@ class _Scans:
 
     def finish(self) -> Run:
         """Run the scan to its end. Raises FailureError."""
-        process = self._start()
-        code = process.wait()
+        code = self._scan().wait()
         if code not in (ExitCode.OK, ExitCode.FOUND):
             raise FailureError(f"the scan ended with exit code {code}")
         return Run.open(self.run)
+
+    def run_one(self, *words: str) -> None:
+        """Run one command to its end. Raises FailureError unless it ends with 0."""
+        code = self._start(*words).wait()
+        if code != ExitCode.OK:
+            raise FailureError(f"pgmend {words[0]} ended with exit code {code}")
 
     def _fraction(self) -> float:
         try:
@@ -109,8 +123,10 @@ class _Scans:
         except DedupeError:
             return 0.0
 
-    def _start(self, *options: str) -> subprocess.Popen[bytes]:
-        words = ["scan", "--index", INDEX, "--run", self.run.name, *options]
+    def _scan(self, *options: str) -> subprocess.Popen[bytes]:
+        return self._start("scan", "--index", INDEX, "--run", self.run.name, *options)
+
+    def _start(self, *words: str) -> subprocess.Popen[bytes]:
         print(f"   $ {shlex.join(['pgmend', *words])}", flush=True)
         # What the surroundings say about databases and settings is not meant for the demo's.
         kept = {
@@ -123,6 +139,53 @@ class _Scans:
             cwd=self.where,
             env={**kept, "DATABASE_URL": self.url, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
+
+
+def _mend(commands: _Commands, dsn: str, proof: Proof) -> bool:
+    """Plan, repair, verify and undo; True if the index held and every row came back."""
+    run = commands.run.name
+    before = _fingerprints(dsn)
+    _say("6. A plan: which row of each group stays, and what points at the others")
+    commands.run_one("plan", run, "--keep", "oldest")
+    _say("7. The repair: favourites are re-pointed, duplicates go, the index is rebuilt")
+    commands.run_one("repair", run, "--execute")
+    _say("8. A second look, and the same questions as before")
+    commands.run_one("verify", run)
+    mended = prove(dsn, "statuses", "uri", where="uri IS NOT NULL")
+    lines = [
+        ("rows, whoever answers", proof.count_says, mended.count_says),
+        ("rows in the heap", proof.heap_rows, mended.heap_rows),
+        ("groups of duplicates in the heap", proof.heap_says, mended.heap_says),
+    ]
+    for line in aligned(("question", "before", "after"), lines):
+        print(f"   {line}")
+    _say("9. The way back")
+    commands.run_one("undo", run, "--execute")
+    healthy = mended.heap_says == 0 and mended.count_says == mended.heap_rows
+    back = _fingerprints(dsn) == before
+    if healthy and back:
+        print("\nThe index told the truth again, and then every row came back, to the byte.")
+    else:
+        print(
+            "\n"
+            + ("" if healthy else "The key does not hold after the repair. ")
+            + ("" if back else "Not every row came back. ")
+            + "This is a bug; please report it."
+        )
+    return healthy and back
+
+
+def _fingerprints(dsn: str) -> list[tuple[Any, ...]]:
+    """Digest every row of both tables, through no index."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "SET enable_indexscan = off; SET enable_indexonlyscan = off;"
+            " SET enable_bitmapscan = off"
+        )
+        return connection.execute(
+            "SELECT count(*), sum(hashtextextended(s::text, 0)) FROM statuses s UNION ALL"
+            " SELECT count(*), sum(hashtextextended(f::text, 0)) FROM favourites f"
+        ).fetchall()
 
 
 def _say(title: str) -> None:

@@ -30,6 +30,6 @@ def code_of(error: Exception) -> ExitCode:
         return ExitCode.USAGE
     if isinstance(error, errors.RefusedError):
         return ExitCode.REFUSED
-    if isinstance(error, errors.ScanStopped):
+    if isinstance(error, errors.Stopped):
         return ExitCode.STOPPED
     return ExitCode.FAILURE

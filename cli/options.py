@@ -45,6 +45,8 @@ class Connecting:
     settings: Mapping[str, str] = field(repr=False)
     #: whether the command line, the settings file or DATABASE_URL said anything
     told: bool
+    #: the same, or whether the PG* variables name a target
+    named: bool
     #: -w
     never_prompt: bool
 
@@ -66,6 +68,28 @@ class Connecting:
         return connect(make_conninfo(conninfo, password=getpass.getpass("Password: ")))
 
 
+def json_option(command: F) -> F:
+    """Add --json to a command, as ``as_json``."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="One JSON object on stdout instead of text."
+    )(command)
+
+
+def execute_option(command: F) -> F:
+    """Add --execute to a command that writes."""
+    return click.option("--execute", is_flag=True, help="Do it; else it is only shown.")(command)
+
+
+def progress_options(command: F) -> F:
+    """Add -q and -v to a command that shows its progress."""
+    for option in (
+        click.option("-v", "--verbose", is_flag=True, help="Progress every second."),
+        click.option("-q", "--quiet", is_flag=True, help="No progress."),
+    ):
+        command = option(command)
+    return command
+
+
 def connection_options(command: F) -> F:
     """Add -d, -h, -p, -U and -w to a command."""
     for option in reversed(
@@ -84,6 +108,15 @@ def connection_options(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+def taken_from(given: dict[str, Any], config: Config) -> Connecting:
+    """Take what the connection options gave out of a command's arguments.
+
+    Raises ConnectionSettingsError.
+    """
+    names = ("dbname", "host", "port", "user", "no_password")
+    return connecting(config, **{name: given.pop(name) for name in names})
 
 
 def connecting(
@@ -112,15 +145,16 @@ def connecting(
         said = "the command line"
     url = os.environ.get("DATABASE_URL", "")
     settings = line
+    variables = {k: v for k, name in _TARGET.items() if (v := os.environ.get(name))}
     if url:
         from_url = _parsed(url, "DATABASE_URL")
         settings = _joined(line, from_url, said, "DATABASE_URL")
         if not line:
-            variables = {k: v for k, name in _TARGET.items() if (v := os.environ.get(name))}
             _joined(from_url, variables, "DATABASE_URL", "the PG* variables")
     return Connecting(
         settings=settings,
         told=bool(settings),
+        named=bool(settings or variables),
         never_prompt=bool(config.get("connection", "no_password", no_password, default=False)),
     )
 

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import click
@@ -71,6 +72,16 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[str | int]]) -> Itera
         yield "  ".join(texts).rstrip()
 
 
+def moment_text(moment: datetime) -> str:
+    """Write a moment in UTC, to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def print_fact(name: str, value: str) -> None:
+    """Print one line of a description: a name, and what it is."""
+    print(f"{name:10} {one_line(value)}")
+
+
 def print_groups(groups: Iterable[Group], form: str) -> None:
     """Stream every member of every group: ``table``, ``jsonl`` or ``csv``."""
     if form == "csv":
@@ -93,9 +104,12 @@ def print_groups(groups: Iterable[Group], form: str) -> None:
 
 def member_facts(group: Group, member: Member) -> dict[str, Any]:
     """Return the fields of one member, in the documented order."""
+    return {"key_name": group.key_name, "group": group.number, **row_facts(member)}
+
+
+def row_facts(member: Member) -> dict[str, Any]:
+    """Return the fields of one row, in the documented order."""
     return {
-        "key_name": group.key_name,
-        "group": group.number,
         "schema": member.schema,
         "table": member.table,
         "ctid": member.ctid,
@@ -112,14 +126,15 @@ def _print_group(group: Group) -> None:
         if member.key != shown_key:
             # Equal keys may be written differently: citext, 1.0 and 1.00.
             shown_key = member.key
-            print(f"  key ({', '.join(map(_value, member.key))})")
+            print(f"  key ({', '.join(map(shown_value, member.key))})")
         pk = member.pk or {}
-        names = ", ".join(f"{one_line(name)}={_value(value)}" for name, value in pk.items())
+        names = ", ".join(f"{one_line(name)}={shown_value(value)}" for name, value in pk.items())
         place = one_line(f"{member.schema}.{member.table}")
         print(f"    {place} {member.ctid} {names}".rstrip())
 
 
-def _value(value: str | None) -> str:
+def shown_value(value: str | None) -> str:
+    """Write a value for people: on one line, and not too long."""
     if value is None:
         return "NULL"
     text = one_line(value)

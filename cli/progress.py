@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
-from dedupe import Progress
+from dedupe import Progress, RepairProgress
 
 from .output import counted, note, one_line
 
@@ -21,7 +21,7 @@ _LINE_SECONDS_VERBOSE = 1.0
 
 
 class Reporter:
-    """Shows the progress of one scan; a context manager that clears up after itself."""
+    """Shows the progress of one piece of work; a context manager that clears up after itself."""
 
     def __init__(self, label: str, *, quiet: bool, verbose: bool) -> None:
         self._label = one_line(label)
@@ -44,7 +44,7 @@ class Reporter:
         if self._bar is not None:
             self._bar.close()
 
-    def show(self, event: Progress) -> None:
+    def show(self, event: Progress | RepairProgress) -> None:
         """Show one event."""
         if self._quiet:
             return
@@ -56,7 +56,7 @@ class Reporter:
             else:
                 self._show_line(event)
         except OSError:
-            # The terminal went away; the scan is worth more than its bar.
+            # The terminal went away; the work is worth more than its bar.
             self._quiet, self._bar = True, None
 
     def tell(self, message: str) -> None:
@@ -69,7 +69,7 @@ class Reporter:
         else:
             note(line if sys.stderr.isatty() else f"{_now()} {line}")
 
-    def _show_bar(self, event: Progress) -> None:
+    def _show_bar(self, event: Progress | RepairProgress) -> None:
         if self._bar is None:
             # No thread of tqdm's own: the events come often enough.
             tqdm.monitor_interval = 0
@@ -86,24 +86,23 @@ class Reporter:
         self._bar.set_description_str(f"{self._label}: {event.waiting or event.phase}", False)
         left = f", {_duration(event.eta_seconds)} left" if event.eta_seconds else ""
         # A postfix of tqdm's would begin with a comma.
-        counts = f"{_counts(event)}{left}"
+        counts = f"{', '.join(_counts(event))}{left}"
         self._bar.bar_format = f"{{desc}} {{percentage:3.0f}}%|{{bar}}| {counts}"
         self._bar.refresh()
 
-    def _show_line(self, event: Progress) -> None:
+    def _show_line(self, event: Progress | RepairProgress) -> None:
         now = time.monotonic()
         same = event.phase == self._phase and event.waiting == self._waiting
         if same and now - self._last_line < self._pause:
             return
         self._phase, self._waiting, self._last_line = event.phase, event.waiting, now
-        left = ""
+        counts = _counts(event)
+        parts = [event.phase, *([f"{event.fraction:.0%}", *counts] if counts else [])]
         if event.eta_seconds:
-            left = f", about {_duration(event.eta_seconds)} left"
-        waits = f", waiting: {one_line(event.waiting)}" if event.waiting else ""
-        note(
-            f"{_now()} {self._label}: {event.phase}, {event.fraction:.0%},"
-            f" {_counts(event)}{left}{waits}"
-        )
+            parts.append(f"about {_duration(event.eta_seconds)} left")
+        if event.waiting:
+            parts.append(f"waiting: {one_line(event.waiting)}")
+        note(f"{_now()} {self._label}: {', '.join(parts)}")
 
 
 def _room_for_a_bar() -> bool:
@@ -117,8 +116,15 @@ def _room_for_a_bar() -> bool:
     return columns > 0 and lines > 0
 
 
-def _counts(event: Progress) -> str:
-    return f"{counted(event.rows, 'row')}, {counted(event.groups, 'group')}"
+def _counts(event: Progress | RepairProgress) -> list[str]:
+    """Say how much is done; nothing in a phase that does not count."""
+    if isinstance(event, Progress):
+        return [counted(event.rows, "row"), counted(event.groups, "group")]
+    if not event.groups_total:
+        return []
+    # An undo goes by rows.
+    unit = "row" if event.phase == "undoing" else "group"
+    return [f"{event.groups_done:,} of {counted(event.groups_total, unit)}"]
 
 
 def _now() -> str:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import shlex
 import sys
-from datetime import UTC, datetime
 from typing import Any
 
 from dedupe import Run, RunStatus
 
 from .exits import ExitCode
-from .output import FORMAT_VERSION, aligned, counted, note, one_line, print_json, styled
+from .output import (
+    FORMAT_VERSION,
+    aligned,
+    counted,
+    moment_text,
+    note,
+    one_line,
+    print_fact,
+    print_json,
+    styled,
+)
 from .runs import Scans
 
 
@@ -145,11 +154,6 @@ def _groups_command(scans: Scans) -> str:
     return shlex.join(["pgmend", "groups", str(scans.path)])
 
 
-def moment_text(moment: datetime) -> str:
-    """Write a moment in UTC, to the second."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
 def status_facts(scans: Scans) -> dict[str, Any]:
     """Return the JSON object of ``status --json``."""
     return {
@@ -176,8 +180,8 @@ def status_facts(scans: Scans) -> dict[str, Any]:
 def print_status(scans: Scans) -> None:
     """Print where runs are and what the finished ones found."""
     if scans.schemas is not None:
-        _line("run", str(scans.path))
-        _line("status", scans.how_far)
+        print_fact("run", str(scans.path))
+        print_fact("status", scans.how_far)
     for run in scans.runs:
         if scans.schemas is not None:
             print()
@@ -185,34 +189,31 @@ def print_status(scans: Scans) -> None:
     if scans.refused and scans.schemas is not None:
         print()
     for refusal in scans.refused:
-        _line("refused", f"{refusal.what}: {refusal.message}")
+        print_fact("refused", f"{refusal.what}: {refusal.message}")
 
 
 def _print_run(run: Run) -> None:
     target = run.target
-    _line("run", str(run.path))
-    _line("status", f"{run.status}, {run.fraction:.0%} done")
-    _line("table", run.table)
-    _line("database", f"{target.dbname} on {target.host}, port {target.port}, as {target.user}")
-    _line("started", moment_text(run.started))
-    _line("as of", moment_text(run.as_of) if run.as_of else "not known before the sweep")
-    _line("work", f"{run.seconds:.1f} s, {run.spill_bytes:,} bytes spilled")
+    print_fact("run", str(run.path))
+    print_fact("status", f"{run.status}, {run.fraction:.0%} done")
+    print_fact("table", run.table)
+    place = f"{target.dbname} on {target.host}, port {target.port}, as {target.user}"
+    print_fact("database", place)
+    print_fact("started", moment_text(run.started))
+    print_fact("as of", moment_text(run.as_of) if run.as_of else "not known before the sweep")
+    print_fact("work", f"{run.seconds:.1f} s, {run.spill_bytes:,} bytes spilled")
     for definition in run.definitions:
         # Under which path it is read and how it is digested is for programs: status --json.
         shown = definition.rpartition("\nsearch_path ")[0] or definition
         # An expression ends on a line of its own, in case it ends in a comment.
         for number, line in enumerate(shown.replace("\n)", ")").split("\n")):
-            _line("" if number else "key", line)
+            print_fact("" if number else "key", line)
     if run.status is RunStatus.FINISHED:
         for key in run.keys:
-            _line(
+            print_fact(
                 "found",
                 f"{key.name}: {counted(key.groups, 'group')},"
                 f" {counted(key.rows_in_groups, 'row')}, {key.surplus_rows:,} more than unique",
             )
         if run.unreadable:
-            _line("unreadable", f"{counted(len(run.unreadable), 'row or block')}")
-
-
-def _line(name: str, value: str) -> None:
-    print(f"{name:10} {one_line(value)}")
+            print_fact("unreadable", f"{counted(len(run.unreadable), 'row or block')}")

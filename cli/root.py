@@ -48,7 +48,10 @@ class _Commands(click.Group):
 @click.option("--config", metavar="FILE", help="Settings file; else $PGMEND_CONFIG, ./pgmend.toml.")
 @click.pass_context
 def pgmend(context: click.Context, config: str | None) -> None:
-    """Find every row that violates a PostgreSQL unique key, whatever its index says.
+    """Find and repair every row that violates a PostgreSQL unique key, whatever its index says.
+
+    Scan, plan, repair, verify; undo takes a repair back. Nothing is written to a database
+    without --execute.
 
     Exit codes: 0 nothing found, 1 findings exist, 2 usage, 3 stopped and can go
     on, 4 refused for safety, 5 failure.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,7 +32,7 @@ from .output import note, one_line
 from .progress import Reporter
 from .refusals import Refusal, keep_refusals
 from .runs import Scans, open_scans
-from .stopping import Stopping
+from .stopping import Stopping, same_command
 
 #: what keeps one table from being scanned, and none of the others
 _ONE_TABLES = (
@@ -104,7 +103,7 @@ class Scanner:
 
     def how_to_go_on(self, path: Path) -> str:
         """Write the command that goes on; a password in it is left out."""
-        words = ["pgmend", *map(_without_password, self.arguments)]
+        words = same_command(self.arguments)
         if not any(word == "--run" or word.startswith("--run=") for word in words):
             words += ["--run", str(path)]
         return shlex.join(word for word in words if word != "--fresh")
@@ -199,7 +198,7 @@ class Scanner:
 
             def show(event: Any) -> None:
                 self._begun = True
-                self.stopping.watch(event.run)
+                self.stopping.watch(event.run.stop)
                 reporter.show(event)
 
             try:
@@ -225,8 +224,3 @@ def remembered_target(path: Path | None) -> str | None:
     except (NotARunDirectory, RunDirectoryDamaged):
         # The scan itself refuses it, or with --fresh begins anew.
         return None
-
-
-def _without_password(word: str) -> str:
-    shown = re.sub(r"(://[^:/@\s]*):[^/\s]*@", r"\1@", word)
-    return re.sub(r"password\s*=\s*('([^'\\]|\\.)*'|[^\s&]*)&?", "", shown).strip()

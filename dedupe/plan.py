@@ -50,8 +50,8 @@ class PlannedReference:
     level: int
     #: index that finds the child rows; None: one is built for the time of the repair
     index: str | None
-    #: the planner's estimate of the child's rows
-    rows: int
+    #: the planner's estimate of the child's rows; None where there is none yet
+    rows: int | None
     #: unique keys of the child that re-pointing may make rows violate
     collides_with: tuple[str, ...]
     #: which row stays where that happens

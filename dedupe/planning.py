@@ -190,7 +190,9 @@ def _planned(session: Session, references: References) -> Iterator[PlannedRefere
     for r in references.references:
         child, parent = references.relations[r.child], references.relations[r.parent]
         (rows,) = session.row(
-            "SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::int8 FROM pg_catalog.pg_class c"
+            # -1: never vacuumed or analyzed.
+            "SELECT CASE WHEN min(c.reltuples) >= 0 THEN sum(c.reltuples)::int8 END"
+            " FROM pg_catalog.pg_class c"
             " WHERE c.oid = ANY ($1::int8[]::oid[]) AND c.relkind = 'r'",
             [sorted(child.family)],
         )

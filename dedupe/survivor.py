@@ -68,9 +68,19 @@ def check_rules(session: Session, policy: Policy, references: References) -> Non
     """Raise PolicyError where a rule about a child or a soft reference cannot be carried out."""
     relations = references.relations
     for r in references.references:
+        child, parent = relations[r.child], relations[r.parent]
+        columns = r.parent_columns if r.parent == references.root else ()
+        columns += r.columns if r.child == references.root else ()
+        merged = [name for name in columns if name in policy.merge]
+        if merged and not r.lose and not r.twin:
+            raise PolicyError(
+                f"--merge {merged[0]}={policy.merge[merged[0]]}: {child.label}"
+                f" ({', '.join(r.columns)}) references {parent.label} by that column; what it"
+                " becomes and where its rows lead cannot be decided together",
+                hint="Leave that merge out, or change the column before or after the repair.",
+            )
         if r.soft is None:
             continue
-        child, parent = relations[r.child], relations[r.parent]
         _tried_query(
             session,
             f"SELECT 1 FROM {parent.source} p, {child.source} c"

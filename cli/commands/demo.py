@@ -13,5 +13,5 @@ from ..exits import ExitCode
 @click.option("--rows", type=click.IntRange(min=1000), default=300_000, show_default=True)
 @settings_option
 def demo_command(rows: int) -> int:
-    """Damage an index for real, scan, kill the scan, go on, and compare with the truth."""
+    """Damage an index for real, scan, kill the scan, go on, repair, and take it back."""
     return ExitCode.OK if tell(rows) else ExitCode.FAILURE

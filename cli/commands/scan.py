@@ -14,7 +14,7 @@ from .. import output, results
 from ..config import settings_option
 from ..exits import ExitCode
 from ..keys import Asked, key_options
-from ..options import connecting, connection_options
+from ..options import connection_options, json_option, progress_options, taken_from
 from ..runs import BASE, finished_scans
 from ..scanning import Scanner, remembered_target
 from ..stopping import Stopping
@@ -28,9 +28,8 @@ from ..stopping import Stopping
 @click.option("--nice", type=float, help="Sleep this share of each chunk's time [0].")
 @click.option("--run", type=click.Path(path_type=Path), help="Run directory, new or known.")
 @click.option("--fresh", is_flag=True, help="Begin anew instead of going on.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@click.option("-v", "--verbose", is_flag=True, help="Progress every second.")
+@json_option
+@progress_options
 @connection_options
 @settings_option
 @click.pass_context
@@ -50,9 +49,8 @@ def scan_command(
     The same command goes on with an unfinished scan of the same key.
     """
     config = context.obj
-    connection = {n: given.pop(n) for n in ("dbname", "host", "port", "user", "no_password")}
+    where = taken_from(given, config)
     tuning = {n: given.pop(n) for n in ("order", "memory", "jobs", "nice")}
-    where = connecting(config, **connection)
     asked = Asked.of(**given, configured_schemas=config.get("scan", "schema", default=()))
     if not asked.anything:
         return _print_again(run if not fresh else None, as_json=as_json)

@@ -9,12 +9,13 @@ import click
 from .. import output, results
 from ..config import settings_option
 from ..exits import ExitCode
+from ..options import json_option
 from ..runs import open_scans
 
 
 @click.command("status", short_help="Tell how far a run is and what it found.")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+@json_option
 @settings_option
 def status_command(run: Path, as_json: bool) -> int:
     """Tell how far RUN is, which database it belongs to and what it found; needs no server."""

@@ -7,7 +7,7 @@ from .damage import Damage, damage, mark_unique
 from .planted import Groups, Planted
 from .proof import Proof, prove
 from .server import Server, server
-from .tables import Manifest, Shape, build, build_statuses
+from .tables import Manifest, Shape, build, build_favourites, build_statuses
 
 __all__ = [
     "Damage",
@@ -18,6 +18,7 @@ __all__ = [
     "Server",
     "Shape",
     "build",
+    "build_favourites",
     "build_statuses",
     "comparator_class",
     "damage",

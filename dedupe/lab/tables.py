@@ -135,6 +135,34 @@ def build_statuses(
     return Manifest(rows={STATUSES.name: rows}, indexes={STATUSES.index: found})
 
 
+def build_favourites(dsn: str) -> int:
+    """Build favourites of statuses that exist: some of every tenth row and of all duplicates.
+
+    The foreign key is ON DELETE CASCADE, and each account favours a status once. Returns
+    the number of rows. Every key with several rows has an account that favours two of
+    them, so that re-pointing makes these favourites equal. Raises LabError.
+    """
+    _execute(
+        dsn,
+        "CREATE TABLE favourites (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
+        " status_id bigint NOT NULL REFERENCES statuses ON DELETE CASCADE,"
+        " account_id bigint NOT NULL, created_at timestamp NOT NULL DEFAULT '2024-05-01',"
+        " UNIQUE (account_id, status_id))",
+        "SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off;"
+        " WITH s AS (SELECT id, row_number() OVER (PARTITION BY uri ORDER BY id) AS n,"
+        " count(*) OVER (PARTITION BY uri) AS size FROM statuses WHERE uri IS NOT NULL)"
+        " INSERT INTO favourites (status_id, account_id)"
+        " SELECT id, account FROM s CROSS JOIN generate_series(1, 3) account"
+        " WHERE size > 1 AND (account = 1 OR n % 2 = account % 2)"
+        " UNION ALL SELECT id, id % 1000 FROM s WHERE size = 1 AND id % 10 = 0",
+        "CREATE INDEX ON favourites (status_id)",
+        "ANALYZE favourites",
+    )
+    with psycopg.connect(dsn) as connection:
+        (rows,) = connection.execute("SELECT count(*) FROM favourites").fetchone() or (0,)
+    return int(rows)
+
+
 def _build(
     dsn: str, table: Keyed, groups: Groups, shape: Shape, kind: Damage, *, unlogged: bool
 ) -> Planted:

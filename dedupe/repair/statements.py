@@ -255,14 +255,15 @@ class Statements:
                 f"u{place} AS (UPDATE {relation.source} t SET {sets} FROM g{place} g"
                 f" WHERE {at('t', relation, 'g.relid', 'g.place')}{after_deletes}"
                 " RETURNING g.relid AS old_relid, g.place AS old_place, g.version, g.groups,"
-                f" g.before, {image(kept, 't')} AS after, t.tableoid AS relid, t.ctid AS place)"
+                f" g.before, {image(kept, 't')} AS after, t.tableoid AS relid, t.ctid AS place,"
+                f" {self._as_meant(relation, columns)} AS as_meant)"
             )
             entries.append(
                 f"SELECT {shapes.changed[oid]}, 'u', groups, before, after, old_relid, old_place,"
                 " version, relid, place, pg_catalog.pg_current_xact_id()::xid::text"
                 f" FROM u{place}"
             )
-            counts.append(f"(SELECT count(*) FROM u{place})")
+            counts.append(f"(SELECT count(*) FROM u{place} WHERE as_meant)")
         return (
             f"WITH {', '.join(ctes)}, j AS (INSERT INTO {SCHEMA}.entry (run, batch, step, shape,"
             " action, groups, before, after, old_relid, old_place, old_version, relid, place,"
@@ -272,6 +273,15 @@ class Statements:
             " old_place, old_version, relid, place, version))"
             f" SELECT {', '.join(counts)}, $3::int4"
         )
+
+    def _as_meant(self, relation: Relation, columns: Sequence[Column]) -> str:
+        """Write whether an updated row points where it was to: a trigger may have its own mind."""
+        moved = {name for r in self._references.of(relation.oid) for name in r.columns}
+        tests = [
+            f"t.{column.sql} IS NOT DISTINCT FROM g.n{n}"
+            for n, column in enumerate(columns) if column.name in moved
+        ]
+        return " AND ".join(tests) if relation.update_triggers and tests else "true"
 
     def changed_columns(self, relation: Relation) -> tuple[Column, ...]:
         """Columns of a relation that a repair may change, in the table's order."""

@@ -64,3 +64,19 @@ def test_a_quiet_scan_on_a_terminal(pgmend: Command) -> None:
     assert code == ExitCode.OK
     assert seen.startswith("table ")
     assert "%" not in seen
+
+
+@pytest.mark.usefixtures("people")
+def test_a_repair_on_a_terminal(pgmend: Command) -> None:
+    """Outcome: the line that says where, a bar, and the result with the way back."""
+    assert pgmend("scan", "people", "--key", "lower(name)", "--run", "r", "-q").returncode == 1
+    assert pgmend("plan", "r", "--keep", "newest").returncode == ExitCode.OK
+    code, seen = on_a_terminal(
+        pgmend, "repair", "r", "--execute", "--without-snapshot", "a test", size=(24, 100), env={}
+    )
+    assert code == ExitCode.OK, seen
+    assert ", primary, run " in seen.splitlines()[0]
+    assert "people: repairing" in seen
+    assert "%|" in seen
+    assert "of 2 groups" in seen
+    assert "pgmend undo r --execute" in seen

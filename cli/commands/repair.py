@@ -1,0 +1,96 @@
+"""``pgmend repair``: do what was planned, journaled, resumably."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dedupe import Plan, repair
+
+from .. import outcomes, output
+from ..config import settings_option
+from ..exits import ExitCode
+from ..options import connection_options, execute_option, json_option, progress_options, taken_from
+from ..plans import work_text
+from ..repairing import Server, opened, print_interrupted, run_in, triggers_setting, watched
+
+
+@click.command("repair", short_help="Show what a plan would do; with --execute, do it.")
+@click.argument("run", type=click.Path(path_type=Path))
+@execute_option
+@click.option(
+    "--without-snapshot", "reason", metavar="REASON",
+    help="Why the database needs no snapshot to go back to; needed by --execute.",
+)
+@click.option(
+    "--triggers", type=click.Choice(["fire", "off"]), help="Whether triggers fire [fire]."
+)
+@click.option("--nice", type=click.FloatRange(0), help="Sleep this share of each batch's time [0].")
+@click.option(
+    "--max-lag", type=click.FloatRange(0), metavar="SECONDS",
+    help="Pause while a standby is further behind.",
+)
+@click.option(
+    "--despite-unreadable", is_flag=True, help="Though the scan skipped rows it could not read."
+)
+@json_option
+@progress_options
+@connection_options
+@settings_option
+@click.pass_context
+def repair_command(
+    context: click.Context,
+    /,
+    *,
+    run: Path,
+    execute: bool,
+    reason: str | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    despite_unreadable: bool,
+    **given: Any,
+) -> int:
+    """Repair what was planned in RUN; exit code 1 if groups are left.
+
+    Without --execute nothing is written. The same command goes on after a stop or a kill,
+    and changes nothing once all is done.
+    """
+    config = context.obj
+    where = taken_from(given, config)
+    triggers = triggers_setting(config, given["triggers"])
+    plan = Plan.open(run_in(run).path)
+    meant = opened(plan.run, str(run), where)
+    server = Server.of(meant.database)
+    server.announce(meant.id, work_text(plan))
+    if execute:
+        reason = server.snapshot_reason(reason)
+    result = watched(
+        plan.table,
+        lambda stop, show: repair(
+            plan,
+            db=meant.database,
+            execute=execute,
+            reason=reason,
+            triggers=triggers,
+            despite_unreadable=despite_unreadable,
+            nice=float(config.get("repair", "nice", given["nice"], default=0.0)),
+            max_lag=config.get("repair", "max_lag", given["max_lag"]),
+            on_progress=show,
+            stop=stop,
+        ),
+        quiet=quiet,
+        verbose=verbose,
+    )
+    if result is None:
+        print_interrupted(meant, as_json=as_json)
+        return ExitCode.STOPPED
+    with suppress(BrokenPipeError):
+        if as_json:
+            output.print_json(outcomes.repair_facts(result, meant))
+        else:
+            outcomes.print_repair(result, plan, meant)
+    return ExitCode.FOUND if result.status == "left" else ExitCode.OK
