@@ -146,7 +146,7 @@ def _mend(commands: _Commands, dsn: str, proof: Proof) -> bool:
     run = commands.run.name
     before = _fingerprints(dsn)
     _say("6. A plan: which row of each group stays, and what points at the others")
-    commands.run_one("plan", run, "--keep", "oldest")
+    commands.run_one("plan", run, "--keep", "oldest", "--samples", "2")
     _say("7. The repair: favourites are re-pointed, duplicates go, the index is rebuilt")
     commands.run_one("repair", run, "--execute")
     _say("8. A second look, and the same questions as before")

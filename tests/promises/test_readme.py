@@ -70,14 +70,18 @@ def test_the_library_example(mastodon: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_the_command_example(mastodon: dict[str, str], tmp_path: Path) -> None:
-    """Outcome: ten lines of shell; groups, JSON and status are what they are said to be."""
+    """Outcome: ten lines of shell; the groups are told, repaired, and come back."""
     text = example("sh")
     assert len([line for line in text.splitlines() if line.strip()]) <= 10
     out = run(["bash", "-s"], text, mastodon, tmp_path)
     rows = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
     assert len(rows) == 4
     assert {row["key_name"] for row in rows} == {"index_accounts_on_username_and_domain_lower"}
-    assert "finished, 100% done" in out
+    assert "Nothing was written. Add --execute to do it." in out
+    assert "2 of 2 groups repaired in 1 round" in out
+    with psycopg.connect(mastodon["DATABASE_URL"]) as connection:
+        ids = connection.execute("SELECT array_agg(id ORDER BY id) FROM accounts").fetchone()
+    assert ids == ([1, 2, 3, 4, 5],), "the undo brought them back"
     everything = json.loads((tmp_path / "result.json").read_text())
     assert everything["status"] == "finished"
     assert [key["name"] for key in everything["keys"]] == ["accounts_pkey"]
