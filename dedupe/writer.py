@@ -17,6 +17,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from .driver_errors import translated
 from .session import Session, set_statement
@@ -53,12 +54,31 @@ class Writer(Session):
     def writing(self, settings: Mapping[str, str] | None = None) -> Iterator[None]:
         """Run the block in one read-write transaction, READ COMMITTED, pins set locally.
 
-        ``settings`` override pins. What the block raises rolls it back.
+        ``settings`` override pins. What the block raises rolls it back. Inside another
+        ``writing`` the block is a savepoint of that transaction.
         Raises LockNotAvailable, ServerUnavailable and the driver's errors translated.
         """
+        if self.connection.info.transaction_status is TransactionStatus.INTRANS:
+            with self._savepoint(settings):
+                yield
+            return
         begin = sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; ")
         with self._transaction(begin, settings):
             yield
+
+    @contextmanager
+    def _savepoint(self, settings: Mapping[str, str] | None) -> Iterator[None]:
+        """Run the block between a savepoint and its release."""
+        self.rows("SAVEPOINT pgmend")
+        try:
+            if settings:
+                self.set_local(settings)
+            yield
+        except BaseException:
+            if not self.connection.closed:
+                self.rows("ROLLBACK TO SAVEPOINT pgmend")
+            raise
+        self.rows("RELEASE SAVEPOINT pgmend")
 
     def count(self, statement: str, params: Sequence[object] = ()) -> int:
         """Run one statement that changes rows and return how many it changed."""

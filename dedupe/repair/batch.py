@@ -17,10 +17,10 @@ from ..policy import Policy
 from ..references import References
 from ..writer import Writer
 from . import inplace
+from .helpers import index_columns
 from .inplace import FIRST_SUFFIXES, change_in_place, changed_columns, retry_taken
 from .pointing import LOSER, MOVE
 from .statements import (
-    BY_ADDRESS,
     BY_HASH,
     BY_HEAP,
     RESOLVE_KEEPERS,
@@ -73,7 +73,12 @@ class Batches:
         self._run = run
         self._references = references
         self._policy = policy
-        self._statements = Statements(references, policy, key.index_oid)
+        self._statements = Statements(
+            references,
+            policy,
+            key.index_oid,
+            frozenset() if key.index_oid is None else index_columns(writer, key.index_oid),
+        )
         self._leaf_of = {
             oid: relation.oid
             for relation in references.relations.values()
@@ -91,6 +96,9 @@ class Batches:
         """
         writer, started = self._writer, time.monotonic()
         with writer.writing(BY_HASH):
+            for name in ("locked", "loser", "move", "name"):
+                # Emptied by a commit; there is none between savepoints.
+                writer.rows(f"DELETE FROM pg_temp.pgmend_{name}")
             mine = [self._run, round_, after, last]
             for oid, name in writer.rows(
                 "SELECT c.oid::int8, pg_catalog.quote_ident(n.nspname) || '.'"
@@ -132,12 +140,12 @@ class Batches:
         for level in range(_DEEPEST):
             touched: dict[int, None] = {}
             found = False
-            writer.set_local(BY_ADDRESS)
             for parent in sorted(lost):
                 for reference in references.to(parent):
                     if reference.twin and level == 0:
                         continue
-                    count = self._writer.count(self._statements.find_moves(reference), [level])
+                    writer.set_local(self._statements.how_to_move(reference))
+                    count = writer.count(self._statements.find_moves(reference), [level])
                     if count and not reference.lose:
                         touched[reference.child] = None
                     found |= bool(count) and reference.lose
@@ -148,7 +156,7 @@ class Batches:
                     self._policy.drop_self_pairs.get(relation.name)
                 )
                 writer.set_local(BY_HASH)
-                if pair is not None and self._writer.count(
+                if pair is not None and writer.count(
                     self._statements.find_self_pairs(relation, pair), [level + 1]
                 ):
                     found = True
@@ -163,7 +171,7 @@ class Batches:
                         lost.add(oid)
                 writer.set_local({"search_path": ""})
             writer.set_local(BY_HASH)
-            while self._writer.count(RESOLVE_KEEPERS, []):
+            while writer.count(RESOLVE_KEEPERS, []):
                 pass
             if not found:
                 return

@@ -33,6 +33,7 @@ def repair(
     despite_unreadable: bool = False,
     nice: float = 0.0,
     max_lag: float | None = None,
+    lock: bool = False,
     on_progress: OnRepairProgress | None = None,
     stop: threading.Event | None = None,
 ) -> Result:
@@ -43,7 +44,8 @@ def repair(
     triggers and the foreign keys' own checks from running; that every reference resolves
     is proved at the end by reading the heaps. ``nice``: seconds to sleep for
     each second of work. ``max_lag``: pause while a standby is further behind, in seconds;
-    one whose lag is unknown counts as lagging. ``stop`` ends it between two batches.
+    one whose lag is unknown counts as lagging. ``lock``: the last round and the rebuild
+    are one transaction that keeps writers out of the table. ``stop`` ends it between two batches.
 
     Writes: the rows of the plan and those that point at them, the journal in schema
     pgmend, helper indexes on children (dropped at the end), the unique index. Locks: rows
@@ -100,6 +102,6 @@ def repair(
     with owned(plan.run.path):
         repairer = Repairer(
             database, plan, references, telling,
-            reason=reason, triggers_off=triggers == "off", nice=nice, max_lag=max_lag,
+            reason=reason, triggers_off=triggers == "off", nice=nice, max_lag=max_lag, lock=lock,
         )
         return repairer.go(base)

@@ -65,6 +65,46 @@ def finding_indexes(
     ]
 
 
+def usable_indexes(
+    session: Session, reference: Reference, child: Relation
+) -> list[tuple[int, str]]:
+    """List (oid, access method) of all indexes that the planner may use to find child rows.
+
+    Partial ones and those with the column further behind are among them: the server's own
+    checks of foreign keys may take any of them.
+    """
+    rows = session.rows(
+        """
+        SELECT DISTINCT i.indexrelid::int8, m.amname::text
+        FROM pg_catalog.pg_index i
+        JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
+        JOIN pg_catalog.pg_am m ON m.oid = x.relam
+        JOIN pg_catalog.pg_attribute a
+        ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])
+        WHERE i.indrelid = ANY (SELECT $1::oid UNION SELECT t.relid::oid
+                                FROM pg_catalog.pg_partition_tree($1::oid::regclass) t)
+          AND i.indisvalid AND x.relkind = 'i' AND a.attname::text = ANY ($2::text[])
+          AND x.relname::text !~ '^pgmend_[0-9a-f]{16}_'
+        ORDER BY 1
+        """,
+        [child.oid, list(reference.columns)],
+    )
+    return [(oid, method) for oid, method in rows]
+
+
+def index_columns(session: Session, index_oid: int) -> frozenset[str]:
+    """Return the columns that stand in an index by themselves."""
+    return frozenset(
+        name
+        for (name,) in session.rows(
+            "SELECT a.attname::text FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a"
+            " ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])"
+            " WHERE i.indexrelid = $1::oid",
+            [index_oid],
+        )
+    )
+
+
 def helper_name(run: str, number: int) -> str:
     """Name the helper index of a reference."""
     return f"pgmend_{run}_{number}"

@@ -25,6 +25,7 @@ from ..errors import (
     RunInUse,
     ServerUnavailable,
     UnplannedEffect,
+    UsageError,
 )
 from ..journal import SCHEMA
 from ..plan import Plan
@@ -33,10 +34,11 @@ from ..references import References
 from ..scan.directory import REPAIRING_FILE, ROUND_PREFIX
 from ..scan.owner import end_leftovers
 from ..scan.scanner import scan
+from ..session import Session
+from ..table import quoted
 from ..writer import Writer
 from .batch import Batches
-from .helpers import build_helper, drop_helper, finding_indexes, helper_name
-from .proof import trusted
+from .preparing import drop_helpers, prepare
 from .rebuild import rebuild
 from .resolving import resolve_references
 from .result import Result, summary
@@ -63,6 +65,7 @@ class Repairer:
         triggers_off: bool,
         nice: float,
         max_lag: float | None,
+        lock: bool,
     ) -> None:
         self._database = database
         self._plan = plan
@@ -73,6 +76,7 @@ class Repairer:
         self._triggers_off = triggers_off or any(r.twin for r in references.references)
         self._nice = nice
         self._max_lag = max_lag
+        self._lock = lock
         self._size = _FIRST_BATCH
         self._stale = False
         self._name = f"pgmend repair {self._run}"
@@ -83,7 +87,7 @@ class Repairer:
             lock_run(writer, self._run, self._name, self._telling)
             self._begin(writer)
             key = resolved_key(writer, self._plan.run, self._plan.key)
-            self._prepare(writer, key.index_oid)
+            prepare(writer, self._run, self._references, key.index_oid, self._telling)
             batches = Batches(
                 writer, self._run, self._references, self._plan.policy, key,
                 triggers_off=self._triggers_off,
@@ -91,7 +95,7 @@ class Repairer:
             left, rebuilt = self._rounds(writer, batches, key.index_oid)
             if self._triggers_off:
                 self._prove_references(writer)
-            self._drop_helpers(writer)
+            drop_helpers(writer, self._run, self._references)
             with writer.writing():
                 writer.rows(
                     f"UPDATE {SCHEMA}.run SET state = $2::text, finished = pg_catalog.now()"
@@ -155,43 +159,6 @@ class Repairer:
         )
         writer.rows(f"ANALYZE {SCHEMA}.work")
 
-    def _prepare(self, writer: Writer, untrusted: int | None) -> None:
-        """Prove every index that finds child rows or that a foreign key's check may use."""
-        self._telling.phase("preparing")
-        say = self._telling.say
-        seen: set[int] = set() if untrusted is None else {untrusted}
-        for reference in self._references.references:
-            child = self._references.relations[reference.child]
-            found = finding_indexes(writer, reference, child)
-            if reference.twin:
-                continue
-            if all(oid == untrusted for oid, *_ in found):
-                journal.tell(
-                    writer, self._run, "helper index", helper_name(self._run, reference.number)
-                )
-                build_helper(writer, self._run, reference, child, say)
-            for oid, *_ in found:
-                if oid not in seen and not (reference.soft and reference.soft.kind == "array"):
-                    self._telling.check_stop()
-                    trusted(writer, oid, say)
-                    seen.add(oid)
-        for relation in self._references.relations.values():
-            for key in relation.keys:
-                index = key.key.index_oid
-                if index is not None and index not in seen:
-                    self._telling.check_stop()
-                    trusted(writer, index, say)
-                    seen.add(index)
-        for (oid,) in writer.rows(
-            "SELECT DISTINCT c.conindid::int8 FROM pg_catalog.pg_constraint c"
-            " WHERE c.contype = 'f' AND c.conparentid = 0 AND c.conrelid = ANY ($1::int8[]::oid[])"
-            " AND c.confrelid = ANY ($1::int8[]::oid[])",
-            [[o for r in self._references.relations.values() for o in r.family]],
-        ):
-            if oid not in seen:
-                trusted(writer, oid, say)
-                seen.add(oid)
-
     def _prove_references(self, writer: Writer) -> None:
         """Raise FailureError where a reference does not resolve: nothing else checked it."""
         checks: list[str] = []
@@ -204,54 +171,96 @@ class Repairer:
                 " rows pointed at nothing before.",
             )
 
-    def _drop_helpers(self, writer: Writer) -> None:
-        for reference in self._references.references:
-            child = self._references.relations[reference.child]
-            drop_helper(writer, self._run, reference, child)
-
     def _rounds(
         self, writer: Writer, batches: Batches, index: int | None
     ) -> tuple[int, tuple[str, ...]]:
         """Repair round by round; returns groups left and indexes rebuilt."""
         known = journal.known_run(writer, self._run)
         last_round = known.round + MOST_ROUNDS - 1
+        fresh = False
         while True:
             known = journal.known_run(writer, self._run)
             self._repair_round(writer, batches, known.round, known.done)
             if self._plan.partial:
                 return self._plan.left_out, ()
-            again = self._look_again(known.round)
+            if self._lock:
+                return self._close(writer, batches, known.round, index)
+            again = self._look_again(known.round, fresh=fresh)
+            fresh = False
             if again is not None and (again.groups or again.changed):
                 if known.round >= last_round:
                     return again.groups + again.changed + again.kept_apart, ()
-                self._telling.say(
-                    f"{again.groups} groups arrived or were changed meanwhile: round"
-                    f" {known.round + 1}"
-                )
-                with writer.writing():
-                    self._load(writer, again, known.round + 1)
+                self._next_round(writer, again, known.round + 1)
                 continue
             if again is not None:
                 return again.kept_apart, ()
             if index is None:
                 return 0, ()
             self._telling.phase("rebuilding")
-            name = self._plan.key_name
-            journal.tell(writer, self._run, "rebuild begins", name)
+            journal.tell(writer, self._run, "rebuild begins", self._plan.key_name)
             try:
-                rebuild(writer, resolved_key(writer, self._plan.run, self._plan.key).index_oid
-                        or index, self._telling.say)
+                rebuild(writer, self._index(writer), self._telling.say)
             except DuplicatesLeft:
                 if known.round >= last_round:
                     raise
                 self._telling.say("duplicates arrived before the index was built: once more")
-                again = self._look_again(known.round, fresh=True)
-                if again is not None:
-                    with writer.writing():
-                        self._load(writer, again, known.round + 1)
+                fresh = True
                 continue
-            journal.tell(writer, self._run, "rebuilt", name)
-            return 0, (name,)
+            journal.tell(writer, self._run, "rebuilt", self._plan.key_name)
+            return 0, (self._plan.key_name,)
+
+    def _next_round(self, writer: Writer, plan: Plan, round_: int) -> None:
+        self._telling.say(
+            f"{plan.groups + plan.changed} groups arrived or were changed meanwhile: round {round_}"
+        )
+        with writer.writing():
+            self._load(writer, plan, round_)
+
+    def _index(self, session: Session) -> int:
+        """Return the key's index as it is now: a rebuild gives it another oid."""
+        index = resolved_key(session, self._plan.run, self._plan.key).index_oid
+        if index is None:
+            raise UsageError(f"the key {self._plan.key_name} has no index")
+        return index
+
+    def _close(
+        self, writer: Writer, batches: Batches, round_: int, index: int | None
+    ) -> tuple[int, tuple[str, ...]]:
+        """Do the last round and the rebuild in one transaction that keeps writers out.
+
+        SHARE ROW EXCLUSIVE on the table until it is committed, and ACCESS EXCLUSIVE on the
+        index while it is built. What is raised rolls all of it back.
+        """
+        table = self._references.relations[self._references.root]
+        self._telling.phase("waiting for the table")
+        name = None if index is None else _qualified(writer, self._index(writer))
+        with writer.writing():
+            for tries in range(_LOCK_TRIES + 1):
+                try:
+                    with writer.writing():
+                        writer.rows(f"LOCK TABLE {table.sql} IN SHARE ROW EXCLUSIVE MODE")
+                    break
+                except LockNotAvailable:
+                    if tries == _LOCK_TRIES:
+                        raise
+                    self._telling.wait(_jitter(tries), "another session holds the table")
+            again = self._look_again(round_, fresh=True)
+            left = 0
+            if again is not None:
+                self._next_round(writer, again, round_ + 1)
+                self._repair_round(writer, batches, round_ + 1, 0)
+                (skipped,) = writer.row(
+                    f"SELECT count(*) FROM {SCHEMA}.skipped WHERE run = $1::text"
+                    " AND round = $2::int4",
+                    [self._run, round_ + 1],
+                )
+                left = again.kept_apart + again.changed + skipped
+            if left or name is None:
+                return left, ()
+            self._telling.phase("rebuilding")
+            writer.rows(f"REINDEX INDEX {name}")
+            journal.tell(writer, self._run, "rebuilt", self._plan.key_name)
+        return 0, (self._plan.key_name,)
 
     def _repair_round(self, writer: Writer, batches: Batches, round_: int, done: int) -> None:
         (total,) = writer.row(
@@ -298,10 +307,7 @@ class Repairer:
                 tries += 1
                 if tries >= _LOCK_TRIES:
                     return self._halved(batches, round_, done, part, error)
-                self._telling.wait(
-                    random.uniform(0.05, 0.2) * 2 ** min(tries, 4),  # noqa: S311 - jitter
-                    "a lock is held by another session",
-                )
+                self._telling.wait(_jitter(tries), "a lock is held by another session")
                 continue
             else:
                 took = time.monotonic() - started
@@ -371,6 +377,20 @@ def lock_run(writer: Writer, run: str, name: str, telling: Telling) -> None:
             hint="Wait for it, or end it: it shows in pg_stat_activity as pgmend repair.",
             path=run,
         )
+
+
+def _jitter(tries: int) -> float:
+    """Return the seconds to wait before a lock is tried again."""
+    return random.uniform(0.05, 0.2) * 2.0 ** min(tries, 4)  # noqa: S311 - no secret
+
+
+def _qualified(session: Session, oid: int) -> str:
+    (schema, name) = session.row(
+        "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid",
+        [oid],
+    )
+    return f"{quoted(schema)}.{quoted(name)}"
 
 
 def _may_pass(error: QueryFailed) -> bool:

@@ -46,12 +46,17 @@ TEMPORARY = tuple(
         ("pgmend_move", "place"),
     )
 )
-#: Reach rows by address and by index, whatever the planner thinks of the sizes.
+_BY_INDEX: Mapping[str, str] = {
+    "enable_indexscan": "on", "enable_indexonlyscan": "on", "enable_bitmapscan": "on",
+}
+#: Reach rows by address and by proved indexes, whatever the planner thinks of the sizes.
 BY_ADDRESS: Mapping[str, str] = {
+    **_BY_INDEX,
     "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off",
 }
 #: Reach the rows of the batch by address, and join what is known of them by hash.
 BY_HASH: Mapping[str, str] = {
+    **_BY_INDEX,
     "enable_seqscan": "off", "enable_hashjoin": "on", "enable_mergejoin": "off",
 }
 #: For a key whose own index is not trusted: read the heap.
@@ -118,8 +123,15 @@ class Shapes:
 class Statements:
     """Writes the statements of a repair's batches."""
 
-    def __init__(self, references: References, policy: Policy, untrusted: int | None) -> None:
+    def __init__(
+        self,
+        references: References,
+        policy: Policy,
+        untrusted: int | None,
+        untrusted_columns: frozenset[str],
+    ) -> None:
         """``untrusted`` is the index that is being repaired: nothing is found through it."""
+        self._untrusted_columns = untrusted_columns
         self._references = references
         self._policy = policy
         self._untrusted = untrusted
@@ -211,6 +223,14 @@ class Statements:
             f" INSERT INTO {LOSER} SELECT relid, place, keeper_relid, keeper, grp, $1::int4"
             " FROM r WHERE (relid, place) <> (keeper_relid, keeper)"
         )
+
+    def how_to_move(self, reference: Reference) -> Mapping[str, str]:
+        """Return the planner settings for ``find_moves``."""
+        if reference.child == self._references.root and self._untrusted_columns.intersection(
+            reference.columns
+        ):
+            return BY_HEAP
+        return BY_ADDRESS
 
     def how_to_find(self, unique: ChildKey) -> Mapping[str, str]:
         """Return the planner settings for ``find_collisions``."""
