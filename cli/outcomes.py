@@ -28,6 +28,7 @@ def repair_facts(result: Result, meant: Meant) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "already_done": result.already_done,
         "index_rebuilt": list(result.index_rebuilt),
+        "advice": list(result.advice),
         "target": result.target,
         "server_version": result.server_version,
         "standby": result.standby,
@@ -57,6 +58,8 @@ def print_repair(result: Result, plan: Plan, meant: Meant) -> None:
             print("The index is not rebuilt before the others are repaired: scan again for them.")
         elif result.left:
             print("Once nothing is in their way, give the command again.")
+        for line in result.advice:
+            print(one_line(line))
         print(f"Look once more: {meant.command('verify')}")
     print(f"The way back: {_way_back(meant)}")
 

@@ -34,6 +34,9 @@ from ..repairing import Server, opened, print_interrupted, run_in, triggers_sett
     help="Pause while a standby is further behind.",
 )
 @click.option(
+    "--lock", is_flag=True, help="Keep writers out of the table for the last round."
+)
+@click.option(
     "--despite-unreadable", is_flag=True, help="Though the scan skipped rows it could not read."
 )
 @json_option
@@ -52,6 +55,7 @@ def repair_command(
     quiet: bool,
     verbose: bool,
     despite_unreadable: bool,
+    lock: bool,
     **given: Any,
 ) -> int:
     """Repair what was planned in RUN; exit code 1 if groups are left.
@@ -79,6 +83,7 @@ def repair_command(
             despite_unreadable=despite_unreadable,
             nice=float(config.get("repair", "nice", given["nice"], default=0.0)),
             max_lag=config.get("repair", "max_lag", given["max_lag"]),
+            lock=lock,
             on_progress=show,
             stop=stop,
         ),

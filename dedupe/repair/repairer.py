@@ -10,7 +10,6 @@ All progress stands in the database, committed with the changes that it describe
 
 from __future__ import annotations
 
-import random
 import time
 
 from .. import journal
@@ -22,7 +21,6 @@ from ..errors import (
     LocalStorageError,
     LockNotAvailable,
     QueryFailed,
-    RunInUse,
     ServerUnavailable,
     UnplannedEffect,
     UsageError,
@@ -32,14 +30,14 @@ from ..plan import Plan
 from ..planning import make_plan, resolved_key
 from ..references import References
 from ..scan.directory import REPAIRING_FILE, ROUND_PREFIX
-from ..scan.owner import end_leftovers
 from ..scan.scanner import scan
 from ..session import Session
 from ..table import quoted
 from ..writer import Writer
 from .batch import Batches
+from .locking import jitter, lock_run, may_pass
 from .preparing import drop_helpers, prepare
-from .rebuild import rebuild
+from .rebuild import collatable_siblings, rebuild
 from .resolving import resolve_references
 from .result import Result, summary
 from .telling import Telling
@@ -106,7 +104,19 @@ class Repairer:
                 writer, base,
                 status="left" if left else "repaired", left=left,
                 index_rebuilt=rebuilt, seconds=self._telling.seconds,
+                advice=self._advice(writer) if rebuilt else (),
             )
+
+    def _advice(self, session: Session) -> tuple[str, ...]:
+        """Name other indexes that the same cause may have damaged."""
+        others = collatable_siblings(
+            session, self._references.root, self._index(session)
+        )
+        return tuple(
+            f"{name} sorts text as well, and what damaged this index may have damaged it:"
+            f" REINDEX INDEX CONCURRENTLY {name};"
+            for name in others
+        )
 
     def _begin(self, writer: Writer) -> None:
         """Enter the run and its first round, unless an earlier call did."""
@@ -243,7 +253,7 @@ class Repairer:
                 except LockNotAvailable:
                     if tries == _LOCK_TRIES:
                         raise
-                    self._telling.wait(_jitter(tries), "another session holds the table")
+                    self._telling.wait(jitter(tries), "another session holds the table")
             again = self._look_again(round_, fresh=True)
             left = 0
             if again is not None:
@@ -302,12 +312,12 @@ class Repairer:
             except UnplannedEffect:
                 raise
             except QueryFailed as error:
-                if not _may_pass(error):
+                if not may_pass(error):
                     return self._halved(batches, round_, done, part, error)
                 tries += 1
                 if tries >= _LOCK_TRIES:
                     return self._halved(batches, round_, done, part, error)
-                self._telling.wait(_jitter(tries), "a lock is held by another session")
+                self._telling.wait(jitter(tries), "a lock is held by another session")
                 continue
             else:
                 took = time.monotonic() - started
@@ -361,29 +371,6 @@ class Repairer:
             self._telling.wait(0.5, f"standby {name} is behind ({lag or 'lag unknown'})")
 
 
-def lock_run(writer: Writer, run: str, name: str, telling: Telling) -> None:
-    """Make sure that nobody else works on a run; ends what a killed client left behind.
-
-    Raises RunInUse.
-    """
-    end_leftovers(writer, name, telling.say, lambda: telling.stopping)
-    (mine,) = writer.row(
-        "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended($1::text, 7))",
-        [f"pgmend {run}"],
-    )
-    if not mine:
-        raise RunInUse(
-            f"another session works on the repair {run}",
-            hint="Wait for it, or end it: it shows in pg_stat_activity as pgmend repair.",
-            path=run,
-        )
-
-
-def _jitter(tries: int) -> float:
-    """Return the seconds to wait before a lock is tried again."""
-    return random.uniform(0.05, 0.2) * 2.0 ** min(tries, 4)  # noqa: S311 - no secret
-
-
 def _qualified(session: Session, oid: int) -> str:
     (schema, name) = session.row(
         "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c"
@@ -391,10 +378,3 @@ def _qualified(session: Session, oid: int) -> str:
         [oid],
     )
     return f"{quoted(schema)}.{quoted(name)}"
-
-
-def _may_pass(error: QueryFailed) -> bool:
-    """Tell whether the same batch may do later what it could not now."""
-    return isinstance(error, LockNotAvailable) or error.facts.get("sqlstate") in {
-        "40P01", "40001", "57014",
-    }

@@ -35,6 +35,8 @@ class Result:
     already_done: bool = False
     #: indexes that were rebuilt
     index_rebuilt: tuple[str, ...] = ()
+    #: what else is worth doing, a sentence each
+    advice: tuple[str, ...] = ()
     #: user@host:port/database
     target: str = ""
     server_version: str = ""
@@ -58,6 +60,7 @@ def summary(
     already_done: bool = False,
     index_rebuilt: tuple[str, ...] = (),
     seconds: float = 0.0,
+    advice: tuple[str, ...] = (),
 ) -> Result:
     """Add up what the journal says of all calls."""
     deleted: dict[str, int] = {}
@@ -88,6 +91,7 @@ def summary(
         seconds=seconds,
         already_done=already_done,
         index_rebuilt=index_rebuilt,
+        advice=advice,
         target=base.target,
         server_version=base.server_version,
         standby=base.standby,

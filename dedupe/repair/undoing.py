@@ -17,8 +17,8 @@ from ..journal import SCHEMA, JournalRun, image_settings
 from ..scan.run import Run
 from ..session import Session
 from .hangers import hangers
+from .locking import lock_run
 from .plainindex import restoring
-from .repairer import lock_run
 from .telling import OnRepairProgress, Telling
 from .undoer import Undoer, UndoResult, key_index
 
