@@ -33,9 +33,7 @@ from ..repairing import Server, opened, print_interrupted, run_in, triggers_sett
     "--max-lag", type=click.FloatRange(0), metavar="SECONDS",
     help="Pause while a standby is further behind.",
 )
-@click.option(
-    "--lock", is_flag=True, help="Keep writers out of the table for the last round."
-)
+@click.option("--lock", is_flag=True, help="Keep writers out of the table for the last round.")
 @click.option(
     "--despite-unreadable", is_flag=True, help="Though the scan skipped rows it could not read."
 )

@@ -10,6 +10,8 @@ import pytest
 from dedupe.lab import Server, server
 
 from ..faults import Breakable
+from ..promises.heap import observer
+from ..promises.shop import Shop
 from ..scanning import Connection, Moments, act_on_scans
 
 
@@ -46,3 +48,11 @@ def moments(monkeypatch: pytest.MonkeyPatch) -> Moments:
 def place(tmp_path: Path) -> Path:
     """Give a run directory that does not exist yet."""
     return tmp_path / "run"
+
+
+@pytest.fixture
+def shop(database: str, place: Path) -> Iterator[Shop]:
+    """Give a database to damage, and the steps of its repair."""
+    with observer(database) as watching:
+        watching.execute("CREATE EXTENSION amcheck")
+        yield Shop(dsn=database, server=watching, run=place)
