@@ -17,6 +17,7 @@ from typing import Any
 from .connect import Connectable, Database, connect
 from .errors import KeyDefinitionError, RefusedError, UsageError
 from .key import ResolvedKey, resolve
+from .disk import disk_note
 from .plan import (
     Plan,
     PlannedReference,
@@ -138,7 +139,10 @@ def make_plan(
                 reference_facts(one) for one in _planned(session, references)
             ]
             facts["statements"] = _shapes(references)
-            facts["notes"] = _notes(policy, planner, references)
+            facts["notes"] = [
+                *_notes(policy, planner, references),
+                disk_note(session, references, planner.losers, key.index_oid),
+            ]
 
         def noted(found: Iterator[tuple[int, list[int]]]) -> Iterator[tuple[int, list[int]]]:
             for one in found:

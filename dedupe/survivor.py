@@ -161,6 +161,11 @@ class Planner:
         }
 
     @property
+    def losers(self) -> int:
+        """Rows that do not stay."""
+        return self._losers
+
+    @property
     def ties(self) -> int:
         """Groups whose rows are alike in all that they are ordered by."""
         return self._ties

@@ -104,11 +104,22 @@ class Repairer:
                 writer, base,
                 status="left" if left else "repaired", left=left,
                 index_rebuilt=rebuilt, seconds=self._telling.seconds,
-                advice=self._advice(writer) if rebuilt else (),
+                advice=() if left else self._advice(writer),
             )
 
     def _advice(self, session: Session) -> tuple[str, ...]:
-        """Name other indexes that the same cause may have damaged."""
+        """Name other indexes that the same cause may have damaged, or the one to make."""
+        key = resolved_key(session, self._plan.run, self._plan.key)
+        if key.index_oid is None:
+            parts = ", ".join(f"({column.expression})" for column in key.columns)
+            table = self._references.relations[self._references.root]
+            return (
+                "No index keeps the key: CREATE UNIQUE INDEX CONCURRENTLY ON"
+                f" {table.sql} ({parts})"
+                + ("" if key.nulls_distinct else " NULLS NOT DISTINCT")
+                + (f" WHERE {key.where}" if key.where else "")
+                + ";",
+            )
         others = collatable_siblings(
             session, self._references.root, self._index(session)
         )
