@@ -18,7 +18,7 @@ from typing import Any
 
 from .errors import LocalStorageError, PlanError
 from .groups import GROUPS_FILE, Member
-from .policy import Policy
+from .policy import Chooser, Policy
 from .scan.checkpoint import sync_directory
 from .scan.directory import PLAN_FILE
 from .scan.run import Run
@@ -70,7 +70,9 @@ class Decision:
 class Plan:
     """A plan and its file; made by ``plan`` or by ``Plan.open``. Reads the file when asked."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, chooser: Chooser | None = None) -> None:
+        #: the callable that it was made by, for groups that are still to come
+        self.chooser = chooser
         #: the scan that found the groups
         self.run = run
         self._path = run.path / PLAN_FILE

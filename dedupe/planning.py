@@ -15,16 +15,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .connect import Connectable, Database, connect
+from .disk import disk_note
 from .errors import KeyDefinitionError, RefusedError, UsageError
 from .key import ResolvedKey, resolve
-from .disk import disk_note
 from .plan import (
     Plan,
     PlannedReference,
     reference_facts,
     write_plan,
 )
-from .policy import Policy, SoftReference, make_policy
+from .policy import Chooser, Policy, SoftReference, make_policy
 from .references import References, load_references
 from .repair.helpers import finding_index
 from .scan.directory import REPAIRING_FILE
@@ -41,7 +41,7 @@ _COUNTING = {"enable_seqscan": "on", "enable_hashjoin": "on"}
 def plan(
     run: Run,
     *,
-    keep: str | Sequence[str],
+    keep: str | Sequence[str] | Chooser,
     db: Connectable | None = None,
     key: str | None = None,
     loser: str = "delete",
@@ -58,7 +58,10 @@ def plan(
     """Decide which row of each group stays, and write the plan into the run directory.
 
     ``keep``: ``"oldest"`` or ``"newest"`` (by primary key), ``"most-referenced"``, or SQL
-    ``"EXPRESSION [asc|desc]"``; several are taken in order, the primary key decides ties.
+    ``"EXPRESSION [asc|desc]"``; several are taken in order, the primary key decides ties;
+    or a callable that gets a group's rows (column to text, by primary key) and returns the
+    place of the one that stays. A repair in another process cannot ask it: what arrives
+    meanwhile is left there.
     ``loser``: ``"delete"``, ``"report"``, ``"rename:COLUMN"``, ``"blank:COLUMN,…"``.
     ``merge``: column to what the survivor's becomes, over survivor and losers. ``same``:
     predicate over rows ``a`` (survivor) and ``b`` (loser) without which a group is left
@@ -90,7 +93,9 @@ def plan(
     database = connect(run.target.conninfo() if db is None else db)
     number = _chosen(run, key)
     return make_plan(
-        database, run, number, policy, only=only, exclude=exclude, max_groups=max_groups
+        database, run, number, policy,
+        chooser=keep if callable(keep) else None,
+        only=only, exclude=exclude, max_groups=max_groups,
     )
 
 
@@ -100,6 +105,7 @@ def make_plan(
     number: int,
     policy: Policy,
     *,
+    chooser: Chooser | None = None,
     only: Collection[int] = (),
     exclude: Collection[int] = (),
     max_groups: int | None = None,
@@ -110,7 +116,7 @@ def make_plan(
         key = resolved_key(session, run, number)
         references = load_references(session, key, policy)
         check_policy(session, policy, references.relations[references.root])
-        planner = Planner(session, run, policy, references)
+        planner = Planner(session, run, policy, references, chooser)
         digest = hashlib.sha256(f"{run.id}\n{key.definition}\n{policy.to_json()}\n".encode())
         facts: dict[str, Any] = {
             "key": number,
@@ -150,7 +156,7 @@ def make_plan(
                 yield one
 
         write_plan(run, facts, decided())
-    return Plan(run)
+    return Plan(run, chooser)
 
 
 def resolved_key(session: Session, run: Run, number: int) -> ResolvedKey:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,10 @@ from .key.text import check_expression
 
 #: ``--keep`` words that are no SQL expression
 KEEP_WORDS = ("oldest", "newest", "most-referenced")
+#: what stands for a callable: it can be asked by its own process alone
+CHOSEN = "chosen by a program"
+#: takes a group's rows, column to text, by primary key; returns the place of the one to keep
+Chooser = Callable[[Sequence[Mapping[str, str | None]]], int]
 #: what a merge of a column can be
 MERGES = (
     "first", "sum", "min", "max", "or", "and", "concat", "union", "jsonb",
@@ -180,7 +184,7 @@ class Policy:
 
 
 def make_policy(
-    keep: str | Sequence[str],
+    keep: str | Sequence[str] | Chooser,
     *,
     loser: str = "delete",
     merge: Mapping[str, str] | None = None,
@@ -191,9 +195,13 @@ def make_policy(
     drop_self_pairs: Mapping[str, tuple[str, str]] | None = None,
 ) -> Policy:
     """Make a policy of the words that command line and library take. Raises PolicyError."""
-    words = [keep] if isinstance(keep, str) else list(keep)
+    if callable(keep):
+        kept: tuple[Keep, ...] = (Keep(by=CHOSEN),)
+    else:
+        words = [keep] if isinstance(keep, str) else list(keep)
+        kept = tuple(Keep.parse(word) for word in words)
     return Policy(
-        keep=tuple(Keep.parse(word) for word in words),
+        keep=kept,
         loser=Loser.parse(loser),
         merge=dict(merge or {}),
         same=same,

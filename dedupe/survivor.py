@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .errors import PolicyError, QueryFailed
-from .policy import Keep, Policy
+from .journal import image
+from .policy import CHOSEN, Chooser, Keep, Policy
 from .references import References
 from .relation import Relation
 from .repair.merging import check_merge
@@ -56,7 +57,7 @@ def check_policy(session: Session, policy: Policy, root: Relation) -> None:
                 f"--keep {keep.by} goes by primary key, and {root.label} has none",
                 hint="Name a column or an expression, such as --keep 'created_at desc'.",
             )
-        if keep.by in {"oldest", "newest", "most-referenced"}:
+        if keep.by in {"oldest", "newest", "most-referenced", CHOSEN}:
             continue
         _tried(session, root, f"({keep.by})", f"--keep {keep.by}")
     if policy.same is not None:
@@ -131,8 +132,14 @@ class Planner:
     """Decides batches of groups."""
 
     def __init__(
-        self, session: Session, run: Run, policy: Policy, references: References
+        self,
+        session: Session,
+        run: Run,
+        policy: Policy,
+        references: References,
+        chooser: Chooser | None,
     ) -> None:
+        self._chooser = chooser
         #: groups that wait to be decided, each with (leaf's number, ctid, xmin) of its rows
         self.pending: dict[int, list[tuple[int, str, str]]] = {}
         self.left_out = 0
@@ -186,6 +193,8 @@ class Planner:
             ranked.setdefault(number, []).append(place)
             if tied and len(ranked[number]) == 1:
                 self._ties += 1
+        if self._chooser is not None:
+            self._choose(by_leaf, ranked, self._chooser)
         apart = self._kept_apart(by_leaf, ranked) if self._policy.same is not None else set()
         for number, size in sizes.items():
             places = ranked.get(number, [])
@@ -197,6 +206,35 @@ class Planner:
                 self._groups += 1
                 self._losers += size - 1
                 yield number, places
+
+    def _choose(
+        self,
+        by_leaf: Mapping[tuple[int, str], list[tuple[str, int, int, str]]],
+        ranked: dict[int, list[int]],
+        chooser: Chooser,
+    ) -> None:
+        """Let a callable see the rows of each group and name the one that stays."""
+        columns = self._root.stored
+        rows: dict[tuple[int, int], dict[str, str | None]] = {}
+        for (_, leaf), members in by_leaf.items():
+            places = {ctid: (number, place) for ctid, number, place, _ in members}
+            with self._session.transaction():
+                for ctid, values in self._session.rows(
+                    f"SELECT ctid::text, {image(columns, 't')} FROM ONLY {leaf} t"
+                    " WHERE ctid = ANY ($1::tid[])",
+                    [_array(places)],
+                ):
+                    names = (column.name for column in columns)
+                    rows[places[ctid]] = dict(zip(names, values, strict=True))
+        for number, places_of in ranked.items():
+            choice = chooser([rows[number, place] for place in places_of])
+            if not 0 <= choice < len(places_of):
+                raise PolicyError(
+                    f"the callable chose row {choice} of group {number}, which has"
+                    f" {len(places_of)} rows",
+                    hint="It has to return the place of a row in the sequence, from 0.",
+                )
+            places_of.insert(0, places_of.pop(choice))
 
     def _ask(
         self, by_leaf: Mapping[tuple[int, str], list[tuple[str, int, int, str]]]
@@ -247,6 +285,8 @@ class Planner:
             if keep.by in {"oldest", "newest"}:
                 orders += pk
                 terms += ["ASC" if keep.by == "oldest" else "DESC"] * len(pk)
+            elif keep.by == CHOSEN:
+                continue
             elif keep.by == "most-referenced":
                 orders.append(self._reference_count())
                 terms.append("DESC")
