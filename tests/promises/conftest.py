@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from .heap import Connection, observer
+from .shop import Shop
 
 
 @pytest.fixture
@@ -17,3 +19,10 @@ def guests(database: str) -> Iterator[Connection]:
             " FROM generate_series(1, 2000) n"
         )
         yield connection
+
+
+@pytest.fixture
+def shop(database: str, tmp_path: Path) -> Iterator[Shop]:
+    with observer(database) as server:
+        server.execute("CREATE EXTENSION amcheck")
+        yield Shop(dsn=database, server=server, run=tmp_path / "run")
