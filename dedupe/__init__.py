@@ -25,8 +25,7 @@ from .planning import plan
 from .policy import Policy, SoftReference
 from .progress import Progress, RepairProgress, RunStatus
 from .repair.executor import repair
-from .repair.result import Result
-from .repair.undoer import UndoResult
+from .repair.result import Result, UndoResult
 from .repair.undoing import undo
 from .repair.verification import Verification, verify
 from .scan.directory import default_run_directory, plain_name

@@ -14,7 +14,7 @@ from .reading import (
     journal_runs,
     known_run,
 )
-from .tables import SCHEMA, ensure, exists
+from .tables import SCHEMA, ensure, exists, standing
 from .writing import add_shape, begin, image, image_settings, tell, value
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "journal_export",
     "journal_runs",
     "known_run",
+    "standing",
     "tell",
     "value",
 ]

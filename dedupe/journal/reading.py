@@ -13,7 +13,7 @@ from ..errors import RefusedError, UnknownObject
 from ..key import MatchKey
 from ..session import Session
 from ..table import quoted
-from .tables import SCHEMA, exists, metadata
+from .tables import SCHEMA, exists, metadata, standing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ def _runs(session: Session) -> list[JournalRun]:
         f"""
         SELECT r.id, r.table_name, r.key_name, r.index_name, r.state, r.started, r.finished,
             (SELECT coalesce(sum(b.groups), 0)::int8 FROM {SCHEMA}.batch b WHERE b.run = r.id),
-            (SELECT count(*) FROM {SCHEMA}.entry e WHERE e.run = r.id AND NOT e.undone),
+            (SELECT count(*) FROM {SCHEMA}.entry e WHERE e.run = r.id AND {standing('e')}),
             r.reason, r.settings, r.round, r.done, r.relid::int8, r.policy, r.fingerprint, r.asked
         FROM {SCHEMA}.run r ORDER BY r.started, r.id
         """,
@@ -95,7 +95,7 @@ def journal_export(db: Connectable, run: str) -> Iterator[dict[str, Any]]:
         while True:
             rows = session.rows(
                 f"SELECT e.id, e.batch, e.action, e.groups, s.schema_name, s.table_name,"
-                f" s.columns, e.before, e.after, e.undone FROM {SCHEMA}.entry e"
+                f" s.columns, e.before, e.after, NOT ({standing('e')}) FROM {SCHEMA}.entry e"
                 f" JOIN {SCHEMA}.shape s ON s.run = e.run AND s.number = e.shape"
                 " WHERE e.run = $1::text AND e.id > $2::int8 ORDER BY e.id LIMIT 1000",
                 [run, last],

@@ -104,6 +104,8 @@ batches = sa.Table(
     sa.Column("changed", sa.BigInteger, nullable=False),
     sa.Column("at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("seconds", sa.Float, nullable=False),
+    # all of its entries are undone, whatever these say of themselves
+    sa.Column("undone", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 entries = sa.Table(
@@ -128,7 +130,7 @@ entries = sa.Table(
     sa.Column("place", _Tid),
     sa.Column("version", sa.Text),
     sa.Column("undone", sa.Boolean, nullable=False, server_default=sa.false()),
-    sa.Index("entry_by_batch", "run", "batch", "step"),
+    sa.Index("entry_by_batch", "batch"),
 )
 
 events = sa.Table(
@@ -140,6 +142,14 @@ events = sa.Table(
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("detail", sa.Text, nullable=False),
 )
+
+
+def standing(alias: str) -> str:
+    """Write whether an entry is not undone: neither it nor its whole batch."""
+    return (
+        f"NOT {alias}.undone AND NOT EXISTS (SELECT FROM {SCHEMA}.batch b WHERE"
+        f" b.run = {alias}.run AND b.number = {alias}.batch AND b.undone)"
+    )
 
 
 def exists(session: Session) -> bool:

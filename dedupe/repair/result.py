@@ -45,6 +45,24 @@ class Result:
     losers: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoResult:
+    """What came of an undo, or would come of it."""
+
+    status: Literal["shown", "undone", "partly"]
+    run_id: str
+    #: table to rows that came back
+    restored: dict[str, int] = field(default_factory=dict)
+    #: table to rows whose columns were put back
+    put_back: dict[str, int] = field(default_factory=dict)
+    #: rows that were left, each with its reason
+    refused: tuple[str, ...] = ()
+    already_done: bool = False
+    #: SQL that makes the index, and what was dropped with it, what they were
+    statements: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
 def target(session: Session) -> str:
     """Write where a session is connected: user@host:port/database."""
     info = session.connection.info

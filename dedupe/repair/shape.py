@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..journal import SCHEMA, value
+from ..journal import SCHEMA, standing, value
 from ..relation import Column, Relation, load_relation
 from ..session import Session
 from ..table import quoted
@@ -60,7 +60,7 @@ def fill_side_tables(
     found: dict[str, int] = {}
     wanted = (
         f"FROM {SCHEMA}.entry e WHERE e.run = $1::text AND e.shape = $2::int4"
-        " AND e.action = 'd' AND NOT e.undone"
+        f" AND e.action = 'd' AND {standing('e')}"
         " AND ($3::int4[] IS NULL OR e.groups && $3::int4[])"
     )
     with writer.writing():

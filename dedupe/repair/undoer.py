@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
 
 from .. import journal
 from ..errors import (
@@ -18,7 +16,7 @@ from ..errors import (
     UndoRefused,
     UnknownObject,
 )
-from ..journal import SCHEMA, JournalRun, image, value
+from ..journal import SCHEMA, JournalRun, image, standing, value
 from ..key import resolve
 from ..session import Session
 from ..table import quoted
@@ -26,6 +24,7 @@ from ..writer import Writer
 from .hangers import hangers
 from .plainindex import make_plain, restoring
 from .pointing import at
+from .result import UndoResult
 from .shape import Shape, column_names, column_values, fill_side_tables, load_shapes
 from .statements import BY_HASH
 from .telling import Telling
@@ -39,27 +38,9 @@ _TEMPORARY = (
     ),
 )
 _WANTED = (
-    f"FROM {SCHEMA}.entry e WHERE e.run = $1::text AND e.batch = $2::int4 AND NOT e.undone"
-    " AND ($3::int4[] IS NULL OR e.groups && $3::int4[])"
+    f"FROM {SCHEMA}.entry e WHERE e.run = $1::text AND e.batch = $2::int4"
+    f" AND {standing('e')} AND ($3::int4[] IS NULL OR e.groups && $3::int4[])"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UndoResult:
-    """What came of an undo, or would come of it."""
-
-    status: Literal["shown", "undone", "partly"]
-    run_id: str
-    #: table to rows that came back
-    restored: dict[str, int] = field(default_factory=dict)
-    #: table to rows whose columns were put back
-    put_back: dict[str, int] = field(default_factory=dict)
-    #: rows that were left, each with its reason
-    refused: tuple[str, ...] = ()
-    already_done: bool = False
-    #: SQL that makes the index, and what was dropped with it, what they were
-    statements: tuple[str, ...] = ()
-    seconds: float = 0.0
 
 
 def key_index(session: Session, known: JournalRun) -> int | None:
@@ -110,7 +91,8 @@ class Undoer:
                 f"CREATE INDEX IF NOT EXISTS entry_by_place ON {SCHEMA}.entry (relid, place)"
             )
         batches = writer.rows(
-            f"SELECT batch, count(*) FROM {SCHEMA}.entry WHERE run = $1::text AND NOT undone"
+            f"SELECT e.batch, count(*) FROM {SCHEMA}.entry e WHERE e.run = $1::text"
+            f" AND {standing('e')}"
             " GROUP BY 1 ORDER BY 1 DESC",
             [self._run],
         )
@@ -121,7 +103,7 @@ class Undoer:
             self._telling.did(count)
         self._drop_helpers()
         (left,) = writer.row(
-            f"SELECT count(*) FROM {SCHEMA}.entry WHERE run = $1::text AND NOT undone",
+            f"SELECT count(*) FROM {SCHEMA}.entry e WHERE e.run = $1::text AND {standing('e')}",
             [self._run],
         )
         with writer.writing():
@@ -157,7 +139,7 @@ class Undoer:
             return ()
         rows = self._writer.rows(
             f"SELECT DISTINCT u FROM {SCHEMA}.entry e, pg_catalog.unnest(e.groups) u"
-            " WHERE e.run = $1::text AND NOT e.undone AND e.groups && $2::int4[]",
+            f" WHERE e.run = $1::text AND {standing('e')} AND e.groups && $2::int4[]",
             [self._run, list(groups)],
         )
         others = sorted({n for (n,) in rows} - set(groups))
@@ -199,9 +181,10 @@ class Undoer:
     def _linked(self) -> set[int]:
         """Return the entries about rows that an earlier batch of the run changed as well."""
         rows = self._writer.rows(
-            f"SELECT e.id FROM {SCHEMA}.entry e WHERE e.run = $1::text AND NOT e.undone AND EXISTS"
-            f" (SELECT FROM {SCHEMA}.entry p WHERE p.run = e.run AND p.id < e.id AND NOT p.undone"
-            " AND p.relid = e.old_relid AND p.place = e.old_place AND p.version = e.old_version)",
+            f"SELECT e.id FROM {SCHEMA}.entry e WHERE e.run = $1::text AND {standing('e')}"
+            f" AND EXISTS (SELECT FROM {SCHEMA}.entry p WHERE p.run = e.run AND p.id < e.id"
+            f" AND {standing('p')} AND p.relid = e.old_relid AND p.place = e.old_place"
+            " AND p.version = e.old_version)",
             [self._run],
         )
         return {number for (number,) in rows}
@@ -213,7 +196,7 @@ class Undoer:
         except QueryFailed as error:
             if str(error.facts.get("sqlstate"))[:2] not in {"23", "22", "P0"}:
                 raise
-            parts = self._components(batch, groups)
+            parts = _components(self._writer, [self._run, batch, groups])
             if len(parts) < 2:
                 shown = ", ".join(map(str, parts[0] if parts else groups or []))
                 self._refused.append(f"group {shown}: {error.message}")
@@ -221,17 +204,6 @@ class Undoer:
             middle = len(parts) // 2
             for half in (parts[:middle], parts[middle:]):
                 self._attempt(batch, [number for part in half for number in part], linked)
-
-    def _components(self, batch: int, groups: list[int] | None) -> list[list[int]]:
-        """Divide the groups of a batch into sets that share no row."""
-        parts: dict[int, set[int]] = {}
-        for (numbers,) in self._writer.rows(
-            f"SELECT DISTINCT e.groups {_WANTED}", [self._run, batch, groups]
-        ):
-            joined = set(numbers).union(*(parts[n] for n in numbers if n in parts))
-            for number in joined:
-                parts[number] = joined
-        return [sorted(part) for part in {id(part): part for part in parts.values()}.values()]
 
     def _batch(self, batch: int, groups: list[int] | None, linked: set[int]) -> None:
         """Undo a batch, or some groups of it, in one transaction."""
@@ -262,14 +234,29 @@ class Undoer:
                 self._check(actions, counts, len(refused))
                 if linked:
                     self._relink()
+                if groups is None and not refused:
+                    # One row in place of all its entries, which hold whole images.
+                    writer.rows(
+                        f"UPDATE {SCHEMA}.batch SET undone = true WHERE run = $1::text"
+                        " AND number = $2::int4",
+                        [self._run, batch],
+                    )
+                    return self._count(actions, refused)
                 writer.rows(
                     f"UPDATE {SCHEMA}.entry u SET undone = true WHERE u.id IN (SELECT e.id"
                     f" {_WANTED} AND (e.action = 'd' OR e.id IN"
                     " (SELECT id FROM pg_temp.pgmend_back)))",
                     mine,
                 )
-        for number, shape, numbers, place in refused:
-            del number
+        return self._count(actions, refused)
+
+    def _count(
+        self,
+        actions: Sequence[tuple[int, str, int]],
+        refused: Sequence[tuple[int, int, list[int], str]],
+    ) -> None:
+        """Count what a batch put back, and list what it had to leave."""
+        for _, shape, numbers, place in refused:
             relation = self._shapes[shape].relation
             shown = ", ".join(map(str, numbers))
             self._refused.append(
@@ -387,3 +374,13 @@ class Undoer:
             [self._run],
         ):
             self._writer.alone(f"DROP INDEX CONCURRENTLY {quoted(schema)}.{quoted(name)}")
+
+
+def _components(session: Session, wanted: list[object]) -> list[list[int]]:
+    """Divide the groups of a batch into sets that share no row."""
+    parts: dict[int, set[int]] = {}
+    for (numbers,) in session.rows(f"SELECT DISTINCT e.groups {_WANTED}", wanted):
+        joined = set(numbers).union(*(parts[n] for n in numbers if n in parts))
+        for number in joined:
+            parts[number] = joined
+    return [sorted(part) for part in {id(part): part for part in parts.values()}.values()]

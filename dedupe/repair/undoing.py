@@ -13,14 +13,15 @@ from ..errors import (
     UndoRefused,
     UsageError,
 )
-from ..journal import SCHEMA, JournalRun, image_settings
+from ..journal import SCHEMA, JournalRun, image_settings, standing
 from ..scan.run import Run
 from ..session import Session
 from .hangers import hangers
 from .locking import lock_run
 from .plainindex import restoring
+from .result import UndoResult
 from .telling import OnRepairProgress, Telling
-from .undoer import Undoer, UndoResult, key_index
+from .undoer import Undoer, key_index
 
 
 def undo(
@@ -101,7 +102,7 @@ def _shown(
     for schema, table, action, rows in session.rows(
         f"SELECT s.schema_name, s.table_name, e.action::text, count(*) FROM {SCHEMA}.entry e"
         f" JOIN {SCHEMA}.shape s ON s.run = e.run AND s.number = e.shape WHERE e.run = $1::text"
-        " AND NOT e.undone AND ($2::int4[] IS NULL OR e.groups && $2::int4[])"
+        f" AND {standing('e')} AND ($2::int4[] IS NULL OR e.groups && $2::int4[])"
         " GROUP BY 1, 2, 3 ORDER BY 1, 2",
         [known.id, list(groups) or None],
     ):
