@@ -90,14 +90,29 @@ class Collision:
     #: child's primary key), or SQL of one expression
     by: str = "survivor"
     descending: bool = False
+    #: columns of the row that stays that take something of the others: column to one of MERGES
+    merge: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, text: str) -> Collision:
-        """Read ``survivor``, ``newest``, ``oldest`` or ``EXPR[ asc|desc]``."""
-        if text in {"survivor", "newest", "oldest"}:
-            return cls(by=text)
-        keep = Keep.parse(text)
-        return cls(by=keep.by, descending=keep.descending)
+        """Read ``survivor``, ``newest``, ``oldest`` or ``EXPR[ asc|desc]``.
+
+        Behind it, each set off by a semicolon, may stand merges: ``COLUMN=FUNCTION``.
+        """
+        by, *merges = (part.strip() for part in text.split(";"))
+        merge = {}
+        for part in merges:
+            column, _, function = part.rpartition("=")
+            if not column or function not in MERGES:
+                raise PolicyError(
+                    f"no such merge on a collision: {part}",
+                    hint=f"Write COLUMN=FUNCTION; the functions are {', '.join(MERGES)}.",
+                )
+            merge[column.strip()] = function
+        if by in {"survivor", "newest", "oldest"}:
+            return cls(by=by, merge=merge)
+        keep = Keep.parse(by)
+        return cls(by=keep.by, descending=keep.descending, merge=merge)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,6 +90,7 @@ def check_rules(session: Session, policy: Policy, references: References) -> Non
         )
     for relation in relations.values():
         how = relation.collision
+        _check_collision_merge(session, relation, references)
         if relation.keys and how.by not in {"survivor", "newest", "oldest"}:
             _tried(session, relation, f"({how.by})", f"--on-collision {relation.name}={how.by}")
     known = {name: one for one in relations.values() for name in (one.name, one.label)}
@@ -102,6 +103,27 @@ def check_rules(session: Session, policy: Policy, references: References) -> Non
         for name in pair:
             if name not in {column.name for column in known[table].columns}:
                 raise _no_column(f"drop_self_pairs of {table}: {name}", known[table])
+
+
+def _check_collision_merge(
+    session: Session, relation: Relation, references: References
+) -> None:
+    """Raise PolicyError where a merge on a collision names or fits no column."""
+    fixed = {name for r in references.of(relation.oid) for name in r.columns}
+    fixed |= {name for r in references.to(relation.oid) for name in r.parent_columns}
+    fixed |= {name for key in relation.keys for name in key.columns}
+    for name, function in relation.collision.merge.items():
+        what = f"--on-collision {relation.name}=...;{name}={function}"
+        if name not in {column.name for column in relation.columns}:
+            raise _no_column(what, relation)
+        check_merge(function, relation.column(name), relation)
+        if name in fixed:
+            raise PolicyError(
+                f"{what}: the column is part of a key or of a reference",
+                hint="Only columns that nothing else hangs on can be merged.",
+            )
+        if function in {"min", "max"}:
+            _tried(session, relation, relation.column(name).sql, what)
 
 
 def _tried(session: Session, root: Relation, expression: str, what: str) -> None:

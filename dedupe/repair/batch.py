@@ -23,14 +23,11 @@ from .pointing import LOSER, MOVE
 from .statements import (
     BY_HASH,
     BY_HEAP,
-    RESOLVE_KEEPERS,
-    ROOT_LOSERS,
-    SKIP_CHANGED,
-    TEMPORARY,
     Shapes,
     Statements,
-    lock_rows,
+    keepers_of,
 )
+from .taking import RESOLVE_KEEPERS, ROOT_LOSERS, SKIP_CHANGED, TEMPORARY, lock_rows
 
 #: rounds of references and collisions after which a batch is given up
 _DEEPEST = 100
@@ -194,17 +191,20 @@ class Batches:
             f" (SELECT FROM {LOSER} l WHERE l.relid = m.relid AND l.place = m.place) GROUP BY 1"
         ):
             meant_updates[leaf_of[relid]] = meant_updates.get(leaf_of[relid], 0) + count
-        if self._policy.merge and meant_deletes:
-            root = self._references.root
+        for oid, relation in self._references.relations.items():
+            if not statements.merges(relation):
+                continue
             (survivors,) = writer.row(
                 "SELECT count(*) FROM (SELECT relid, place FROM"
-                f" (SELECT keeper_relid AS relid, keeper AS place FROM {LOSER} WHERE level = 0"
+                f" (SELECT k.keeper_relid AS relid, k.keeper AS place FROM {LOSER} k"
+                f" WHERE {keepers_of(relation, self._references.root)}"
                 f" UNION SELECT relid, place FROM {MOVE} m WHERE relid = ANY ($1::int8[]::oid[]))"
                 f" s WHERE NOT EXISTS (SELECT FROM {LOSER} l WHERE l.relid = s.relid"
                 " AND l.place = s.place)) t",
-                [sorted(self._references.relations[root].family)],
+                [sorted(relation.family)],
             )
-            meant_updates[root] = survivors
+            if survivors:
+                meant_updates[oid] = survivors
         number = self._next_number()
         if meant_deletes:
             shapes = self._known_shapes()

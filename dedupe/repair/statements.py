@@ -25,27 +25,6 @@ from ..table import quoted
 from .merging import merged_value
 from .pointing import LOSER, MOVE, at, keepers, matches, new_value
 
-#: Made once a session; their rows last for one transaction.
-TEMPORARY = tuple(
-    f"CREATE TEMPORARY TABLE IF NOT EXISTS {name} ({columns}) ON COMMIT DELETE ROWS"
-    for name, columns in (
-        ("pgmend_locked", "relid oid, place tid, version text"),
-        (
-            "pgmend_loser",
-            "relid oid, place tid, keeper_relid oid, keeper tid, grp int4, level int4",
-        ),
-        ("pgmend_move", "ref int4, relid oid, place tid, parent_relid oid, parent tid, grp int4"),
-    )
-) + tuple(
-    # Nobody analyzes them, so the planner takes them for small; by index it does no harm.
-    f"CREATE INDEX IF NOT EXISTS {name}_{column} ON pg_temp.{name} ({column})"
-    for name, column in (
-        ("pgmend_locked", "place"),
-        ("pgmend_loser", "place"),
-        ("pgmend_loser", "keeper"),
-        ("pgmend_move", "place"),
-    )
-)
 _BY_INDEX: Mapping[str, str] = {
     "enable_indexscan": "on", "enable_indexonlyscan": "on", "enable_bitmapscan": "on",
 }
@@ -68,45 +47,6 @@ BY_HEAP: Mapping[str, str] = {
 _NOT_LOST = (
     "NOT EXISTS (SELECT FROM pg_temp.pgmend_loser x WHERE x.relid = {0}.relid"
     " AND x.place = {0}.place)"
-)
-
-
-def lock_rows(leaf_sql: str, leaf_oid: int) -> str:
-    """Write the statement that locks the rows of a batch in one leaf.
-
-    Parameters: run, round, the group before the first, the last group.
-    """
-    return (
-        f"WITH w AS MATERIALIZED (SELECT place FROM {SCHEMA}.work WHERE run = $1::text"
-        f" AND round = $2::int4 AND grp > $3::int4 AND grp <= $4::int4 AND relid = {leaf_oid}"
-        " ORDER BY place), l AS MATERIALIZED (SELECT t.tableoid AS relid, t.ctid AS place,"
-        f" t.xmin::text AS version FROM w JOIN ONLY {leaf_sql} t ON t.ctid = w.place"
-        " FOR UPDATE OF t) INSERT INTO pg_temp.pgmend_locked SELECT * FROM l"
-    )
-
-
-#: Groups of which a row is not the one that was planned; parameters as for ``lock_rows``.
-SKIP_CHANGED = (
-    f"INSERT INTO {SCHEMA}.skipped SELECT DISTINCT w.run, w.round, w.grp,"
-    f" 'a row was changed since the plan' FROM {SCHEMA}.work w"
-    " LEFT JOIN pg_temp.pgmend_locked l"
-    " ON l.relid = w.relid AND l.place = w.place AND l.version = w.version"
-    " WHERE w.run = $1::text AND w.round = $2::int4 AND w.grp > $3::int4 AND w.grp <= $4::int4"
-    " AND l.place IS NULL ON CONFLICT DO NOTHING"
-)
-#: The rows that the plan lets go; parameters as for ``lock_rows``.
-ROOT_LOSERS = (
-    f"INSERT INTO {LOSER} SELECT w.relid, w.place, s.relid, s.place, w.grp, 0"
-    f" FROM {SCHEMA}.work w JOIN {SCHEMA}.work s"
-    " ON s.run = w.run AND s.round = w.round AND s.grp = w.grp AND s.ordinal = 0"
-    " WHERE w.run = $1::text AND w.round = $2::int4 AND w.grp > $3::int4 AND w.grp <= $4::int4"
-    f" AND w.ordinal > 0 AND NOT EXISTS (SELECT FROM {SCHEMA}.skipped k"
-    " WHERE k.run = w.run AND k.round = w.round AND k.grp = w.grp)"
-)
-#: Follow keepers that became losers themselves; repeat until nothing is changed.
-RESOLVE_KEEPERS = (
-    f"UPDATE {LOSER} l SET keeper_relid = k.keeper_relid, keeper = k.keeper"
-    f" FROM {LOSER} k WHERE l.keeper_relid = k.relid AND l.keeper = k.place"
 )
 
 
@@ -306,9 +246,14 @@ class Statements:
     def changed_columns(self, relation: Relation) -> tuple[Column, ...]:
         """Columns of a relation that a repair may change, in the table's order."""
         moved = {name for r in self._references.of(relation.oid) for name in r.columns}
-        if relation.oid == self._references.root:
-            moved |= set(self._policy.merge)
+        moved |= set(self.merges(relation))
         return tuple(column for column in relation.columns if column.name in moved)
+
+    def merges(self, relation: Relation) -> Mapping[str, str]:
+        """Columns in which the rows that stay take something of those that go."""
+        if relation.oid == self._references.root:
+            return self._policy.merge
+        return relation.collision.merge
 
     def journaled_columns(self, relation: Relation) -> tuple[Column, ...]:
         """Columns whose values an update is journaled with: a trigger may change any."""
@@ -339,28 +284,30 @@ class Statements:
             f"SELECT relid, place, grp FROM {MOVE} m WHERE"
             f" m.ref = ANY ('{_numbers(references)}') AND {_NOT_LOST.format('m')}"
         )
-        merging = relation.oid == self._references.root and bool(self._policy.merge)
+        merges = self.merges(relation)
         join = ""
-        if merging:
-            sources += (
-                f" UNION ALL SELECT DISTINCT keeper_relid, keeper, grp FROM {LOSER}"
-                " WHERE level = 0"
+        if merges:
+            mine = (
+                f"SELECT keeper_relid, keeper, min(grp) AS grp FROM {LOSER} k WHERE"
+                f" {keepers_of(relation, self._references.root)} GROUP BY 1, 2"
             )
+            sources += f" UNION ALL {mine}"
             join = (
-                f" LEFT JOIN (SELECT DISTINCT keeper_relid, keeper, grp FROM {LOSER}"
-                " WHERE level = 0) h ON h.keeper_relid = g.relid AND h.keeper = g.place"
+                f" LEFT JOIN ({mine}) h ON h.keeper_relid = g.relid AND h.keeper = g.place"
             )
+        members = (
+            f"SELECT w.relid, w.place, w.ordinal FROM {SCHEMA}.work w WHERE"
+            " w.run = $1::text AND w.round = $3::int4 AND w.grp = h.grp"
+            if relation.oid == self._references.root
+            else "SELECT g.relid AS relid, g.place AS place, 0 AS ordinal UNION ALL"
+            f" SELECT k.relid, k.place, 1 FROM {LOSER} k WHERE k.keeper_relid = g.relid"
+            " AND k.keeper = g.place"
+        )
         values = []
         for n, column in enumerate(columns):
             value = new_value(column, references, relations)
-            if merging and column.name in self._policy.merge:
-                merged = merged_value(
-                    self._policy.merge[column.name], column, relation,
-                    members=(
-                        f"SELECT w.relid, w.place, w.ordinal FROM {SCHEMA}.work w WHERE"
-                        " w.run = $1::text AND w.round = $3::int4 AND w.grp = h.grp"
-                    ),
-                )
+            if column.name in merges:
+                merged = merged_value(merges[column.name], column, relation, members=members)
                 value = f"CASE WHEN h.grp IS NOT NULL THEN {merged} ELSE {value} END"
             values.append(f"{value} AS n{n}")
         return (
@@ -392,3 +339,11 @@ class Statements:
 
 def _numbers(references: Sequence[Reference]) -> str:
     return "{" + ",".join(str(r.number) for r in references) + "}"
+
+
+def keepers_of(relation: Relation, root: int) -> str:
+    """Write which losers ``k`` have a row that stays and takes something of them."""
+    if relation.oid == root:
+        return "k.level = 0"
+    leaves = ",".join(map(str, sorted(relation.family)))
+    return f"k.level > 0 AND k.keeper_relid = ANY ('{{{leaves}}}')"
