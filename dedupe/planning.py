@@ -28,7 +28,7 @@ from .policy import Chooser, Policy, SoftReference, make_policy
 from .references import References, load_references
 from .repair.helpers import finding_index
 from .scan.directory import REPAIRING_FILE
-from .scan.identity import check_server, read_server
+from .scan.identity import check_leaves, check_server, read_server
 from .scan.run import Run
 from .session import Session
 from .survivor import Planner, check_policy
@@ -114,6 +114,7 @@ def make_plan(
     with database.open("pgmend plan") as session:
         check_server(run.identity.server, read_server(session))
         key = resolved_key(session, run, number)
+        check_leaves(session, run.identity)
         references = load_references(session, key, policy)
         check_policy(session, policy, references.relations[references.root])
         planner = Planner(session, run, policy, references, chooser)

@@ -67,6 +67,16 @@ work = sa.Table(
     sa.Column("version", sa.Text, nullable=False),
 )
 
+heaps = sa.Table(
+    "heap",
+    metadata,
+    sa.Column("run", sa.Text, primary_key=True),
+    sa.Column("round", sa.Integer, primary_key=True),
+    sa.Column("relid", pg.OID, primary_key=True),
+    # another one means that the table was rewritten: its addresses mean other rows
+    sa.Column("filenode", sa.BigInteger, nullable=False),
+)
+
 skipped = sa.Table(
     "skipped",
     metadata,
@@ -104,6 +114,8 @@ batches = sa.Table(
     sa.Column("changed", sa.BigInteger, nullable=False),
     sa.Column("at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("seconds", sa.Float, nullable=False),
+    # file numbers of the heaps that its entries are about, by oid, as JSON
+    sa.Column("heaps", sa.Text, nullable=False),
     # all of its entries are undone, whatever these say of themselves
     sa.Column("undone", sa.Boolean, nullable=False, server_default=sa.false()),
 )

@@ -27,7 +27,15 @@ from .statements import (
     Statements,
     keepers_of,
 )
-from .taking import RESOLVE_KEEPERS, ROOT_LOSERS, SKIP_CHANGED, TEMPORARY, lock_rows
+from .taking import (
+    HEAPS_OF_BATCH,
+    RESOLVE_KEEPERS,
+    ROOT_LOSERS,
+    SKIP_CHANGED,
+    TEMPORARY,
+    check_heaps,
+    lock_rows,
+)
 
 #: rounds of references and collisions after which a batch is given up
 _DEEPEST = 100
@@ -107,6 +115,7 @@ class Batches:
                 mine,
             ):
                 writer.rows(lock_rows(name, oid), mine)
+            check_heaps(writer, self._run, round_)
             writer.rows(SKIP_CHANGED, mine)
             writer.rows(ROOT_LOSERS, mine)
             if self._policy.loser.action == "delete":
@@ -271,9 +280,9 @@ class Batches:
         seconds = time.monotonic() - started
         self._writer.rows(
             f"INSERT INTO {SCHEMA}.batch (run, number, round, version, first_group, last_group,"
-            " groups, deleted, changed, at, seconds) VALUES ($1, $2, $3,"
+            " groups, deleted, changed, at, seconds, heaps) VALUES ($1, $2, $3,"
             " pg_catalog.pg_current_xact_id()::xid::text, $4, $5, $6, $7, $8,"
-            " pg_catalog.now(), $9)",
+            f" pg_catalog.now(), $9, {HEAPS_OF_BATCH})",
             [
                 self._run, number, round_, int(str(mine[2])) + 1, mine[3], groups,
                 sum(deleted.values()), sum(changed.values()), seconds,

@@ -14,6 +14,7 @@ from ..journal import SCHEMA
 from ..policy import Policy
 from ..references import References
 from ..session import Session
+from .helpers import finding_index
 
 
 def obstacles(
@@ -23,23 +24,27 @@ def obstacles(
     *,
     unreadable: int,
     triggers_off: bool,
+    index: int | None = None,
 ) -> tuple[str, ...]:
     """List what has to be mended before the repair can begin.
 
     ``unreadable``: rows that the scan skipped and that nobody accepted. ``triggers_off``:
-    whether triggers are to be switched off.
+    whether triggers are to be switched off. ``index``: what is rebuilt in the end.
     """
     found: list[str] = []
     if session.standby:
         found.append("the server is a standby; connect to the primary")
     (read_only, counting) = session.row(
-        "SELECT pg_catalog.current_setting('default_transaction_read_only') = 'on' AND"
-        " (SELECT setting = 'on' FROM pg_catalog.pg_settings"
-        "  WHERE name = 'default_transaction_read_only' AND source = 'configuration file'),"
+        # What holds but for this session's own pins.
+        "SELECT (SELECT reset_val = 'on' FROM pg_catalog.pg_settings"
+        "  WHERE name = 'default_transaction_read_only'),"
         " pg_catalog.current_setting('track_counts') = 'on'"
     )
     if read_only:
-        found.append("the server is set to read only (default_transaction_read_only)")
+        found.append(
+            "the server, the database or the role is set to read only; to write all the same,"
+            " connect with options='-c default_transaction_read_only=off'"
+        )
     if not counting:
         found.append("track_counts is off: what a cascade takes could not be counted")
     if unreadable:
@@ -71,6 +76,7 @@ def obstacles(
         (hidden,) = session.row("SELECT pg_catalog.row_security_active($1::oid)", [relation.oid])
         if hidden:
             found.append(f"row-level security would hide rows of {relation.label}")
+    found += _not_mine(session, references, index)
     found += _journal_rights(session)
     found += _publications(session, [r.oid for r in tables])
     found += _prepared(session, [oid for r in tables for oid in r.family])
@@ -88,6 +94,31 @@ def _may_switch_triggers_off(session: Session) -> bool:
         f"SELECT rolsuper OR {granted} FROM pg_catalog.pg_roles WHERE rolname = current_user"
     )
     return bool(allowed)
+
+
+def _not_mine(session: Session, references: References, index: int | None) -> list[str]:
+    """List tables of which an index has to be built, and that the role does not own."""
+    wanted: dict[int, str] = {}
+    if index is not None:
+        wanted[references.root] = "its unique index is rebuilt in the end"
+    for r in references.references:
+        child = references.relations[r.child]
+        if not r.twin and finding_index(session, r, child) is None:
+            wanted[r.child] = f"no index finds its rows by {', '.join(r.columns)}; one is built"
+    found = []
+    for oid, why in wanted.items():
+        relation = references.relations[oid]
+        (mine, room) = session.row(
+            "SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE'),"
+            " pg_catalog.has_schema_privilege(c.relnamespace, 'CREATE')"
+            " FROM pg_catalog.pg_class c WHERE c.oid = $1::oid",
+            [oid],
+        )
+        if not mine:
+            found.append(f"the role does not own {relation.label}: {why}")
+        elif not room:
+            found.append(f"the role may not create in schema {relation.schema}: {why}")
+    return found
 
 
 def _journal_rights(session: Session) -> list[str]:
@@ -139,7 +170,10 @@ def _prepared(session: Session, oids: Sequence[int]) -> list[str]:
         """
         SELECT DISTINCT x.gid, x.prepared::text
         FROM pg_catalog.pg_prepared_xacts x
-        JOIN pg_catalog.pg_locks l ON l.virtualtransaction = '-1/' || x.transaction::text
+        -- The locks of a prepared transaction have no process; its own number is one of them.
+        JOIN pg_catalog.pg_locks t ON t.locktype = 'transactionid' AND t.pid IS NULL
+            AND t.transactionid = x.transaction AND t.granted
+        JOIN pg_catalog.pg_locks l ON l.virtualtransaction = t.virtualtransaction AND l.pid IS NULL
         WHERE l.relation = ANY ($1::int8[]::oid[]) AND l.database = (SELECT oid
             FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
         ORDER BY 1

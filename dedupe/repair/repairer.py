@@ -37,6 +37,7 @@ from ..session import Session
 from ..table import quoted
 from ..writer import Writer
 from .batch import Batches
+from .loading import load_round
 from .locking import jitter, lock_run, may_pass
 from .preparing import drop_helpers, prepare
 from .rebuild import collatable_siblings, rebuild
@@ -164,23 +165,7 @@ class Repairer:
                 fingerprint=self._plan.fingerprint,
                 reason=self._reason,
             )
-            self._load(writer, self._plan, 1)
-
-    def _load(self, writer: Writer, plan: Plan, round_: int) -> None:
-        """Copy a plan's decisions into the database as a round; only inside ``writing``."""
-        oids = [oid for oid, *_ in plan.run.identity.leaves]
-        writer.copy_rows(
-            f"COPY {SCHEMA}.work (run, round, grp, ordinal, relid, place, version) FROM STDIN",
-            (
-                (self._run, round_, group, ordinal, oids[leaf], ctid, xmin)
-                for group, ordinal, leaf, ctid, xmin in plan.addresses()
-            ),
-        )
-        writer.rows(
-            f"UPDATE {SCHEMA}.run SET round = $2::int4, done = 0 WHERE id = $1::text",
-            [self._run, round_],
-        )
-        writer.rows(f"ANALYZE {SCHEMA}.work")
+            load_round(writer, self._run, self._plan, 1)
 
     def _prove_references(self, writer: Writer) -> None:
         """Raise FailureError where a reference does not resolve: nothing else checked it."""
@@ -237,7 +222,7 @@ class Repairer:
             f"{plan.groups + plan.changed} groups arrived or were changed meanwhile: round {round_}"
         )
         with writer.writing():
-            self._load(writer, plan, round_)
+            load_round(writer, self._run, plan, round_)
 
     def _index(self, session: Session) -> int:
         """Return the key's index as it is now: a rebuild gives it another oid."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from ..errors import RunMismatch
 from ..journal import SCHEMA
+from ..writer import Writer
 from .pointing import LOSER
 
 #: Made once a session; their rows last for one transaction.
@@ -65,3 +67,51 @@ RESOLVE_KEEPERS = (
     f"UPDATE {LOSER} l SET keeper_relid = k.keeper_relid, keeper = k.keeper"
     f" FROM {LOSER} k WHERE l.keeper_relid = k.relid AND l.keeper = k.place"
 )
+#: The file numbers of the heaps that a batch's entries are about. Parameters: run, batch.
+HEAPS_OF_BATCH = (
+    "(SELECT coalesce(pg_catalog.jsonb_object_agg(h.relid, pg_catalog.pg_relation_filenode("
+    "h.relid)), '{}')::text FROM (SELECT DISTINCT coalesce(e.relid, e.old_relid) AS relid"
+    f" FROM {SCHEMA}.entry e WHERE e.run = $1 AND e.batch = $2) h)"
+)
+
+
+def check_heaps(writer: Writer, run: str, round_: int) -> None:
+    """Raise RunMismatch if a heap was rewritten since the scan of a round.
+
+    To be asked under the locks that the rows are taken with: nobody rewrites then. Rows
+    that one transaction wrote share their xmin, so address and version alone would take
+    one of them for another.
+    """
+    found = writer.rows(
+        "SELECT n.nspname || '.' || c.relname, h.filenode, pg_catalog.pg_relation_filenode(c.oid)"
+        f" FROM {SCHEMA}.heap h JOIN pg_catalog.pg_class c ON c.oid = h.relid"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE h.run = $1::text AND h.round = $2::int4"
+        " AND pg_catalog.pg_relation_filenode(c.oid) <> h.filenode",
+        [run, round_],
+    )
+    if found:
+        name, expected, now = found[0]
+        raise RunMismatch(
+            f"{name} was rewritten since its scan (VACUUM FULL, CLUSTER, TRUNCATE or ALTER TABLE):"
+            " its rows have new addresses",
+            hint="What was repaired before stays and is journaled. Scan again into another run"
+            " directory, then plan and repair.",
+            field="relfilenode",
+            expected=expected,
+            found=now,
+        )
+
+
+def rewritten_heaps(writer: Writer, run: str, batch: int) -> list[int]:
+    """List the heaps that were rewritten since a batch: addresses mean other rows there."""
+    return [
+        oid for (oid,) in writer.rows(
+            "SELECT h.key::int8 FROM (SELECT heaps::jsonb AS heaps"
+            f" FROM {SCHEMA}.batch WHERE run = $1::text AND number = $2::int4) b"
+            " CROSS JOIN LATERAL pg_catalog.jsonb_each_text(b.heaps) h (key, value)"
+            " WHERE pg_catalog.pg_relation_filenode(h.key::oid)"
+            " IS DISTINCT FROM h.value::oid ORDER BY 1",
+            [run, batch],
+        )
+    ]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from .. import journal
 from ..errors import (
+    LockNotAvailable,
     QueryFailed,
     UndoRefused,
     UnknownObject,
@@ -27,6 +28,7 @@ from .pointing import at
 from .result import UndoResult
 from .shape import Shape, column_names, column_values, fill_side_tables, load_shapes
 from .statements import BY_HASH
+from .taking import rewritten_heaps
 from .telling import Telling
 
 _TEMPORARY = (
@@ -214,9 +216,13 @@ class Undoer:
                 f"SELECT e.shape, e.action::text, count(*) {_WANTED} GROUP BY 1, 2 ORDER BY 1, 2",
                 mine,
             )
+            rewritten = rewritten_heaps(writer, self._run, batch)
             for number, action, _ in actions:
                 if action == "u":
-                    writer.rows(self._lock(self._shapes[number]), mine)
+                    writer.rows(self._lock(self._shapes[number]), [*mine, rewritten])
+            if rewritten != rewritten_heaps(writer, self._run, batch):
+                # Between the look and the lock; nobody rewrites a table whose rows are locked.
+                raise LockNotAvailable("a table was rewritten as its rows were to be locked")
             refused = writer.rows(
                 f"SELECT e.id, e.shape, e.groups, e.place::text {_WANTED} AND e.action = 'u'"
                 " AND NOT EXISTS (SELECT FROM pg_temp.pgmend_back b WHERE b.id = e.id)"
@@ -285,7 +291,8 @@ class Undoer:
     def _lock(self, shape: Shape) -> str:
         return (
             "WITH e AS MATERIALIZED (SELECT e.id, e.relid, e.place, e.version"
-            f" {_WANTED} AND e.shape = {shape.number} AND e.action = 'u' ORDER BY e.place),"
+            f" {_WANTED} AND e.shape = {shape.number} AND e.action = 'u'"
+            " AND e.relid <> ALL ($4::int8[]::oid[]) ORDER BY e.place),"
             " l AS MATERIALIZED (SELECT e.id, t.ctid AS found, e.place FROM e JOIN"
             f" {shape.relation.source} t ON {at('t', shape.relation, 'e.relid', 'e.place')}"
             " AND t.xmin::text = e.version FOR UPDATE OF t)"

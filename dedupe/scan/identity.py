@@ -159,6 +159,14 @@ def check_heaps(known: Identity, found: Identity) -> None:
             raise rewritten(name, was[oid][0], filenode)
 
 
+def check_leaves(session: Session, known: Identity) -> None:
+    """Raise RunMismatch if a heap of a run was rewritten or is gone."""
+    for oid, filenode, schema, name in known.leaves:
+        (now,) = session.row("SELECT pg_catalog.pg_relation_filenode($1::oid)::int8", [oid])
+        if now != filenode:
+            raise rewritten(f"{schema}.{name}", filenode, now or 0)
+
+
 def rewritten(table: str, expected: int, found: int) -> RunMismatch:
     """Make the error for a heap that has another file now."""
     return RunMismatch(

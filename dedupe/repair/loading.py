@@ -1,0 +1,33 @@
+"""A plan's decisions go into the database, where the batches take them from."""
+
+from __future__ import annotations
+
+from ..journal import SCHEMA
+from ..plan import Plan
+from ..writer import Writer
+
+
+def load_round(writer: Writer, run: str, plan: Plan, round_: int) -> None:
+    """Copy a plan's decisions into the database as a round; only inside ``writing``."""
+    oids = [oid for oid, *_ in plan.run.identity.leaves]
+    writer.copy_rows(
+        f"COPY {SCHEMA}.work (run, round, grp, ordinal, relid, place, version) FROM STDIN",
+        (
+            (run, round_, group, ordinal, oids[leaf], ctid, xmin)
+            for group, ordinal, leaf, ctid, xmin in plan.addresses()
+        ),
+    )
+    writer.rows(
+        f"INSERT INTO {SCHEMA}.heap SELECT $1::text, $2::int4, h.relid, h.filenode FROM"
+        " ROWS FROM (pg_catalog.unnest($3::int8[]::oid[]), pg_catalog.unnest($4::int8[]))"
+        " h (relid, filenode)",
+        [
+            run, round_, oids,
+            [filenode for _, filenode, *_ in plan.run.identity.leaves],
+        ],
+    )
+    writer.rows(
+        f"UPDATE {SCHEMA}.run SET round = $2::int4, done = 0 WHERE id = $1::text",
+        [run, round_],
+    )
+    writer.rows(f"ANALYZE {SCHEMA}.work")
