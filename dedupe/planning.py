@@ -145,7 +145,7 @@ def make_plan(
             facts["references"] = [
                 reference_facts(one) for one in _planned(session, references)
             ]
-            facts["statements"] = _shapes(references)
+            facts["statements"] = _shapes(references, policy)
             facts["notes"] = [
                 *_notes(policy, planner, references),
                 disk_note(session, references, planner.losers, key.index_oid),
@@ -223,8 +223,15 @@ def _planned(session: Session, references: References) -> Iterator[PlannedRefere
         )
 
 
-def _shapes(references: References) -> list[str]:
+def _shapes(references: References, policy: Policy) -> list[str]:
     """Write what the repair does, as SQL for people."""
+    root = references.relations[references.root].label
+    if policy.loser.action == "report":
+        return []
+    if policy.loser.action != "delete":
+        values = {"rename": "{0} || a free suffix", "blank": "NULL"}[policy.loser.action]
+        sets = ", ".join(f"{name} = {values.format(name)}" for name in policy.loser.columns)
+        return [f"UPDATE {root} SET {sets} WHERE ctid = a loser's"]
     lines = []
     for r in references.references:
         child, parent = references.relations[r.child], references.relations[r.parent]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import PolicyError
+from .errors import KeyDefinitionError, PolicyError
 from .key.text import check_expression
 
 #: ``--keep`` words that are no SQL expression
@@ -50,7 +50,7 @@ class Keep:
         expression = text[: found.start()] if found else text
         if not expression.strip():
             raise PolicyError("--keep names no expression", hint=keep_choices())
-        check_expression(expression, "--keep expression")
+        _checked(expression, "--keep expression")
         return cls(
             by=expression.strip(),
             descending=found is not None and found.group(1).lower() == "desc",
@@ -170,7 +170,7 @@ class Policy:
                 hint="Leave --merge out, or --loser.",
             )
         if self.same is not None:
-            check_expression(self.same, "predicate of rows that may be merged")
+            _checked(self.same, "predicate of rows that may be merged")
 
     def to_json(self) -> str:
         """Write the policy as one line of JSON."""
@@ -196,6 +196,16 @@ class Policy:
                 name: (pair[0], pair[1]) for name, pair in facts["drop_self_pairs"].items()
             },
         )
+
+
+def _checked(expression: str, what: str) -> None:
+    """Raise PolicyError unless a text is one SQL expression."""
+    try:
+        check_expression(expression, what)
+    except KeyDefinitionError as error:
+        raise PolicyError(
+            error.message, hint=error.hint or "Write one expression over the table's columns."
+        ) from error
 
 
 def make_policy(

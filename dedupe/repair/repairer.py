@@ -276,21 +276,26 @@ class Repairer:
             f" FROM {SCHEMA}.work WHERE run = $1::text AND round = $2::int4",
             [self._run, round_],
         )
-        numbers = [
-            n for (n,) in writer.rows(
-                f"SELECT DISTINCT grp FROM {SCHEMA}.work WHERE run = $1::text"
-                " AND round = $2::int4 AND grp > $3::int4 ORDER BY 1",
-                [self._run, round_, done],
-            )
-        ]
-        self._telling.phase("repairing", total, total - len(numbers))
-        place = 0
-        while place < len(numbers):
+        (before,) = writer.row(
+            f"SELECT count(DISTINCT grp) FROM {SCHEMA}.work WHERE run = $1::text"
+            " AND round = $2::int4 AND grp <= $3::int4",
+            [self._run, round_, done],
+        )
+        self._telling.phase("repairing", total, before)
+        while True:
             self._telling.check_stop()
             self._wait_for_standbys(writer)
-            part = numbers[place : place + self._size]
+            part = [
+                n for (n,) in writer.rows(
+                    f"SELECT DISTINCT grp FROM {SCHEMA}.work WHERE run = $1::text"
+                    " AND round = $2::int4 AND grp > $3::int4 ORDER BY 1 LIMIT $4::int4",
+                    [self._run, round_, done, self._size],
+                )
+            ]
+            if not part:
+                return
             took = self._one_batch(batches, round_, done, part)
-            done, place = part[-1], place + len(part)
+            done = part[-1]
             self._telling.did(len(part))
             if self._nice:
                 self._telling.wait(took * self._nice, "being nice")
