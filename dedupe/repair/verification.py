@@ -21,7 +21,7 @@ from ..scan.run import Run
 from ..scan.scanner import scan
 from ..session import Session
 from .proof import prove
-from .resolving import resolve_references
+from .resolving import find_strays, resolve_references
 from .undoing import found_run
 
 
@@ -62,6 +62,7 @@ def verify(run: Run | str | Path, *, db: Connectable | None = None) -> Verificat
     with database.open("pgmend verify") as session:
         _add_up(session, known, checks, findings)
         resolve_references(session, references, checks, findings)
+        find_strays(session, run_id, references, checks, findings)
         _check_index(session, key, checks, findings)
     return Verification(
         run_id=run_id, groups=groups, checks=tuple(checks), findings=tuple(findings)
