@@ -37,6 +37,7 @@ from ..session import Session
 from ..table import quoted
 from ..writer import Writer
 from .batch import Batches
+from .collations import collation_advice
 from .loading import load_round
 from .locking import jitter, lock_run, may_pass
 from .preparing import drop_helpers, prepare
@@ -130,7 +131,7 @@ class Repairer:
             f"{name} sorts text as well, and what damaged this index may have damaged it:"
             f" REINDEX INDEX CONCURRENTLY {name};"
             for name in others
-        )
+        ) + collation_advice(session, self._index(session))
 
     def _begin(self, writer: Writer) -> None:
         """Enter the run and its first round, unless an earlier call did."""
