@@ -64,6 +64,8 @@ class References:
     root: int
     relations: Mapping[int, Relation]
     references: tuple[Reference, ...]
+    #: tables that may lose rows that reference themselves
+    pairs: frozenset[int] = frozenset()
 
     def to(self, parent: int) -> tuple[Reference, ...]:
         """List the references whose parent is this table."""
@@ -78,7 +80,10 @@ class References:
         """Tables that may lose rows, the root first."""
         found = dict.fromkeys([self.root])
         for reference in self.references:
-            if reference.lose or self.relations[reference.child].keys:
+            if (
+                reference.lose or reference.child in self.pairs
+                or self.relations[reference.child].keys
+            ):
                 found[reference.child] = None
         return tuple(found)
 
@@ -137,7 +142,9 @@ def load_references(session: Session, key: ResolvedKey, policy: Policy) -> Refer
         level += 1
     _check_names(relations, collisions, policy)
     _check_chains(relations, references)
-    return References(root=root, relations=relations, references=tuple(references))
+    return References(
+        root=root, relations=relations, references=tuple(references), pairs=frozenset(pairs)
+    )
 
 
 def _foreign_keys(session: Session, parent: int, family: frozenset[int]) -> list[Reference]:

@@ -118,9 +118,11 @@ def load_relation(session: Session, oid: int) -> Relation:
                   UNION SELECT a.relid::oid::int8
                   FROM pg_catalog.pg_partition_ancestors(c.oid::regclass) a
                   UNION SELECT c.oid::int8),
-            EXISTS (SELECT FROM pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid
+            EXISTS (SELECT FROM pg_catalog.pg_trigger g WHERE (g.tgrelid = c.oid OR g.tgrelid IN
+                    (SELECT t.relid FROM pg_catalog.pg_partition_tree(c.oid::regclass) t))
                     AND NOT g.tgisinternal AND g.tgtype::int & 16 <> 0 AND g.tgenabled <> 'D'),
-            EXISTS (SELECT FROM pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid
+            EXISTS (SELECT FROM pg_catalog.pg_trigger g WHERE (g.tgrelid = c.oid OR g.tgrelid IN
+                    (SELECT t.relid FROM pg_catalog.pg_partition_tree(c.oid::regclass) t))
                     AND NOT g.tgisinternal AND g.tgtype::int & 4 <> 0 AND g.tgenabled <> 'D'),
             ARRAY(SELECT k.attname::text
                   FROM pg_catalog.pg_index i

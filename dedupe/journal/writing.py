@@ -17,6 +17,11 @@ from ..session import PINNED
 from ..writer import Writer
 from .tables import SCHEMA
 
+_NAMED_OBJECTS = {
+    "regclass", "regcollation", "regconfig", "regdictionary", "regnamespace", "regoper",
+    "regoperator", "regproc", "regprocedure", "regrole", "regtype",
+}
+
 
 def begin(
     writer: Writer,
@@ -92,6 +97,9 @@ def value(text: str, column_type: str) -> str:
     if column_type == "character":
         # Without a length the cast keeps what the image says, to the blank.
         column_type = "bpchar"
+    if column_type in _NAMED_OBJECTS:
+        # Their output may be a number or "-", which the cast from text does not read.
+        return f"pg_catalog.{column_type}in(({text})::cstring)"
     return f"CAST({text} AS {column_type})"
 
 

@@ -220,6 +220,8 @@ class Batches:
             deletes, updates = sorted(meant_deletes), sorted(meant_updates)
             if self._triggers_off:
                 writer.set_local({"session_replication_role": "replica"})
+            # Triggers of users are written for the role's own search path.
+            writer.set_local({"search_path": writer.own_search_path})
             before = self._effects()
             counts = writer.row(
                 statements.apply(deletes, updates, shapes), [self._run, number, round_]
@@ -227,6 +229,7 @@ class Batches:
             meant = [meant_deletes[oid] for oid in deletes] + [meant_updates[o] for o in updates]
             self._compare(list(counts[:-1]), meant, deletes + updates)
             self._look_for_more(before, meant_deletes, meant_updates)
+            writer.set_local({"search_path": ""})
             if self._triggers_off:
                 writer.set_local({"session_replication_role": "origin"})
         return self._enter(
@@ -246,7 +249,7 @@ class Batches:
                 for step in range(_MOST_SUFFIXES):
                     if not writer.count(retry_taken(loser, root, self._key, meant + step)):
                         break
-            writer.set_local({**BY_HASH, "search_path": ""})
+            writer.set_local({**BY_HASH, "search_path": writer.own_search_path})
             columns = changed_columns(loser, root)
             kept = root.stored if root.update_triggers else columns
             shape = add_shape(writer, self._run, root, kept)
@@ -254,6 +257,7 @@ class Batches:
                 change_in_place(loser, root, kept, shape), [self._run, number]
             )
             self._compare([counts[0]], [meant], [root.oid])
+            writer.set_local({"search_path": ""})
         return self._enter(
             number, round_, mine, started, deleted={}, changed={root.oid: meant} if meant else {}
         )
@@ -309,8 +313,10 @@ class Batches:
             return {}
         found = dict.fromkeys(cascading, (0, 0))
         for relid, deleted, updated in self._writer.rows(
-            "SELECT o::int8, pg_catalog.pg_stat_get_xact_tuples_deleted(o),"
-            " pg_catalog.pg_stat_get_xact_tuples_updated(o) FROM"
+            "SELECT o::int8, pg_catalog.pg_stat_get_xact_tuples_deleted(o)"
+            " - pg_catalog.pg_stat_get_xact_tuples_inserted(o),"
+            " pg_catalog.pg_stat_get_xact_tuples_updated(o)"
+            " + pg_catalog.pg_stat_get_xact_tuples_inserted(o) FROM"
             " pg_catalog.unnest($1::int8[]::oid[]) s (o)",
             [sorted(o for c in cascading for o in self._references.relations[c].family)],
         ):

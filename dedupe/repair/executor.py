@@ -15,7 +15,7 @@ from ..errors import (
 from ..plan import Plan
 from ..planning import resolved_key
 from ..references import load_references
-from ..scan.identity import check_server, read_server
+from ..scan.identity import check_leaves, check_server, read_server
 from ..scan.owner import owned
 from .preflight import obstacles
 from .repairer import Repairer
@@ -73,6 +73,8 @@ def repair(
                 f"the repair of {plan.run.path} was taken back; its rows have new addresses",
                 hint="Scan again, then plan and repair.",
             )
+        if known is None:
+            check_leaves(session, plan.run.identity)
         base = Result(
             status="shown",
             run_id=plan.run.id,
@@ -89,7 +91,7 @@ def repair(
         unreadable = 0 if despite_unreadable else len(plan.run.unreadable)
         reasons = obstacles(
             session, references, plan.policy,
-            unreadable=unreadable, triggers_off=triggers == "off",
+            unreadable=unreadable, triggers_off=triggers == "off", index=key.index_oid,
         )
     if reasons:
         raise NotReady(

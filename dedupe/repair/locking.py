@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import random
+import time
 
 from ..errors import LockNotAvailable, QueryFailed, RunInUse
-from ..scan.owner import end_leftovers
 from ..writer import Writer
 from .telling import Telling
 
+#: seconds that the server is given to notice that a client was killed
+_LEFTOVER_SECONDS = 8.0
 
-def lock_run(writer: Writer, run: str, name: str, telling: Telling) -> None:
-    """Make sure that nobody else works on a run; ends what a killed client left behind.
 
-    Raises RunInUse.
+def lock_run(writer: Writer, run: str, telling: Telling) -> None:
+    """Make sure that nobody else works on a run, as long as the session lives.
+
+    What a killed client left behind ends by itself once the server notices; it is waited
+    for. Who owns the run's directory ends it sooner (``end_leftovers``). Raises RunInUse.
     """
-    end_leftovers(writer, name, telling.say, lambda: telling.stopping)
-    (mine,) = writer.row(
-        "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended($1::text, 7))",
-        [f"pgmend {run}"],
-    )
-    if not mine:
-        raise RunInUse(
-            f"another session works on the repair {run}",
-            hint="Wait for it, or end it: it shows in pg_stat_activity as pgmend repair.",
-            path=run,
+    end = time.monotonic() + _LEFTOVER_SECONDS
+    while True:
+        (mine,) = writer.row(
+            "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended($1::text, 7))",
+            [f"pgmend {run}"],
         )
+        if mine:
+            return
+        if time.monotonic() > end:
+            raise RunInUse(
+                f"another session works on the repair {run}",
+                hint="Wait for it, or end it: it shows in pg_stat_activity as pgmend repair.",
+                path=run,
+            )
+        telling.wait(0.2, "another session works on the run, or has not noticed its end")
 
 
 def jitter(tries: int) -> float:

@@ -32,6 +32,7 @@ from ..planning import make_plan, resolved_key
 from ..policy import CHOSEN
 from ..references import References
 from ..scan.directory import REPAIRING_FILE, ROUND_PREFIX
+from ..scan.owner import end_leftovers
 from ..scan.scanner import scan
 from ..session import Session
 from ..table import quoted
@@ -86,7 +87,10 @@ class Repairer:
     def go(self, base: Result) -> Result:
         """Do all that is left to do."""
         with self._database.open_writer(self._name) as writer:
-            lock_run(writer, self._run, self._name, self._telling)
+            end_leftovers(
+                writer, self._name, self._telling.say, lambda: self._telling.stopping
+            )
+            lock_run(writer, self._run, self._telling)
             self._begin(writer)
             key = resolved_key(writer, self._plan.run, self._plan.key)
             prepare(writer, self._run, self._references, key.index_oid, self._telling)

@@ -181,10 +181,10 @@ class Undoer:
         return statements
 
     def _linked(self) -> set[int]:
-        """Return the entries about rows that an earlier batch of the run changed as well."""
+        """Return the entries about rows that an earlier batch, of any run, changed as well."""
         rows = self._writer.rows(
             f"SELECT e.id FROM {SCHEMA}.entry e WHERE e.run = $1::text AND {standing('e')}"
-            f" AND EXISTS (SELECT FROM {SCHEMA}.entry p WHERE p.run = e.run AND p.id < e.id"
+            f" AND EXISTS (SELECT FROM {SCHEMA}.entry p WHERE p.id < e.id"
             f" AND {standing('p')} AND p.relid = e.old_relid AND p.place = e.old_place"
             " AND p.version = e.old_version)",
             [self._run],
@@ -211,7 +211,8 @@ class Undoer:
         """Undo a batch, or some groups of it, in one transaction."""
         writer = self._writer
         mine = [self._run, batch, groups]
-        with writer.writing(BY_HASH):
+        # Triggers of users are written for the role's own search path.
+        with writer.writing({**BY_HASH, "search_path": writer.own_search_path}):
             actions = writer.rows(
                 f"SELECT e.shape, e.action::text, count(*) {_WANTED} GROUP BY 1, 2 ORDER BY 1, 2",
                 mine,
@@ -368,7 +369,7 @@ class Undoer:
             f"UPDATE {SCHEMA}.entry p SET relid = m.relid, place = m.place,"
             " version = pg_catalog.pg_current_xact_id()::xid::text"
             f" FROM pg_temp.pgmend_moved m JOIN {SCHEMA}.entry e ON e.id = m.id"
-            " WHERE p.run = e.run AND p.id < e.id AND NOT p.undone AND p.relid = e.old_relid"
+            " WHERE p.id < e.id AND NOT p.undone AND p.relid = e.old_relid"
             " AND p.place = e.old_place AND p.version = e.old_version"
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from .. import journal
@@ -14,6 +15,7 @@ from ..errors import (
     UsageError,
 )
 from ..journal import SCHEMA, JournalRun, image_settings, standing
+from ..scan.owner import end_leftovers, owned
 from ..scan.run import Run
 from ..session import Session
 from .hangers import hangers
@@ -50,6 +52,8 @@ def undo(
     Raises UnknownObject, RefusedError, UndoRefused (``reasons``), RunInUse, RepairStopped,
     FailureError.
     """
+    if isinstance(run, str | Path) and Path(run).exists():
+        run = Run.open(run)
     database, run_id = found_run(run, db)
     telling = Telling(on_progress, stop)
     with database.open("pgmend undo") as session:
@@ -72,8 +76,13 @@ def undo(
             )
         if not execute:
             return _shown(session, known, groups, side_table=side_table)
-    with database.open_writer(f"pgmend repair {run_id}") as writer:
-        lock_run(writer, run_id, f"pgmend repair {run_id}", telling)
+    name = f"pgmend repair {run_id}"
+    owning = owned(run.path) if isinstance(run, Run) else nullcontext()
+    with owning, database.open_writer(name) as writer:
+        if isinstance(run, Run):
+            # Whoever owns the directory knows that nobody alive works on the run.
+            end_leftovers(writer, name, telling.say, lambda: telling.stopping)
+        lock_run(writer, run_id, telling)
         undoer = Undoer(writer, known, telling, tuple(groups))
         if side_table:
             return undoer.aside()

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from dedupe.lab import Server, server
+from dedupe.repair import repairer
 
 from ..faults import Breakable
 from ..promises.heap import observer
@@ -48,6 +49,12 @@ def moments(monkeypatch: pytest.MonkeyPatch) -> Moments:
 def place(tmp_path: Path) -> Path:
     """Give a run directory that does not exist yet."""
     return tmp_path / "run"
+
+
+@pytest.fixture
+def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a repair give up soon what it cannot do: each round is a scan."""
+    monkeypatch.setattr(repairer, "MOST_ROUNDS", 2)
 
 
 @pytest.fixture

@@ -1,0 +1,220 @@
+"""What the survivor takes of the rows that go."""
+
+from __future__ import annotations
+
+import pytest
+
+from dedupe import repair
+from dedupe.errors import PolicyError
+
+from ..promises.shop import Shop
+
+#: kind, merge, values of the survivor and of the losers in their order, what it becomes
+CASES: tuple[tuple[str, str, tuple[str, ...], str | None], ...] = (
+    ("text", "first", ("NULL", "NULL", "'b'", "'c'"), "b"),
+    ("text", "first", ("''", "'b'"), ""),
+    ("text", "first", ("NULL", "NULL"), None),
+    ("json", "first", ("NULL", "'{\"a\":  1}'"), '{"a":  1}'),
+    ("point", "first", ("NULL", "'(1,2)'"), "(1,2)"),
+    ("int4", "sum", ("1", "NULL", "41"), "42"),
+    ("int4", "sum", ("NULL", "NULL"), None),
+    ("numeric(6,2)", "sum", ("1.10", "2.205"), "3.31"),
+    ("float8", "sum", ("0.5", "'Infinity'"), "Infinity"),
+    ("money", "sum", ("1::money", "2::money"), "$3.00"),
+    ("interval", "sum", ("'1 mon'", "'2 days'"), "1 mon 2 days"),
+    ("int4", "min", ("5", "NULL", "-3"), "-3"),
+    ("text", "min", ("NULL", "'b'", "'a'"), "a"),
+    ("timestamptz", "max", ("'2020-01-01 00:00+00'", "'infinity'", "NULL"), "infinity"),
+    ("uuid", "min", ("NULL", "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'"),
+     "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
+    ("bool", "max", ("NULL", "false", "true"), "t"),
+    ("int4[]", "max", ("'{1,2}'", "'{1,NULL}'"), "{1,NULL}"),
+    ("bool", "or", ("false", "NULL", "true"), "t"),
+    ("bool", "or", ("NULL", "false"), "f"),
+    ("bool", "or", ("NULL", "NULL"), None),
+    ("bool", "and", ("true", "NULL", "true"), "t"),
+    ("bool", "and", ("true", "false"), "f"),
+    ("text", "concat", ("'a'", "NULL", "'b'", "'a'", "''"), "a\nb\n"),
+    ("text", "concat", ("NULL", "NULL"), None),
+    ("varchar(5)", "concat", ("'ab'", "'cd'"), "ab\ncd"),
+    ("int4[]", "union", ("'{3,1}'", "NULL", "'{1,NULL,2}'", "'{3,NULL}'"), "{3,1,NULL,2}"),
+    ("text[]", "union", ("'{}'", "'{}'"), "{}"),
+    ("text[]", "union", ("NULL", "NULL"), None),
+    ("varchar(3)[]", "union", ("'{abc}'", "'{def}'"), "{abc,def}"),
+    ("jsonb", "jsonb", ("'{\"a\": 1}'", "NULL", "'{\"a\": 2, \"b\": null}'", "'{\"b\": 3}'"),
+     '{"a": 1, "b": null}'),
+    ("jsonb", "jsonb", ("'{}'", "'{}'"), "{}"),
+    ("jsonb", "jsonb", ("NULL", "NULL"), None),
+)  # fmt: skip
+
+
+def test_every_way_to_merge(shop: Shop) -> None:
+    """Scenario: one group for each way, with NULLs, empty values and values that are there twice.
+    Outcome: the survivor holds what was asked for, and undo gives it back what it had.
+    """
+    columns = [f"c{n}" for n in range(len(CASES))]
+    most = max(len(values) for _, _, values, _ in CASES)
+    rows = ", ".join(
+        f"({row}, 'k', "
+        + ", ".join(
+            values[row] if row < len(values) else "NULL" for _, _, values, _ in CASES
+        )
+        + ")"
+        for row in range(most)
+    )
+    listed = ", ".join(f"{name} {case[0]}" for name, case in zip(columns, CASES, strict=True))
+    first, others = rows.split("), (1,", 1)
+    shop.make(
+        f"CREATE TABLE t (id int8 PRIMARY KEY, k text, {listed});"
+        f"CREATE UNIQUE INDEX t_k ON t (k); INSERT INTO t VALUES {first})",
+        "t_k",
+        f"INSERT INTO t VALUES (1,{others}",
+        then="INSERT INTO t (id, k) VALUES (100, 'alone')",
+    )
+    merge = {name: how for name, (_, how, *_) in zip(columns, CASES, strict=True)}
+    made = shop.planned("t_k", merge=merge)
+    result = shop.repaired(made)
+    assert result.changed == {"public.t": 1}
+    for name, case in zip(columns, CASES, strict=True):
+        (found,) = shop.rows(f"SELECT format('%s', {name}) FROM t WHERE id = 0 ORDER BY id")
+        (null,) = shop.rows(f"SELECT {name}::text IS NULL FROM t WHERE id = 0")
+        assert (None if null else found) == case[3], (name, case)
+    shop.undone(made)
+
+
+@pytest.mark.usefixtures("few_rounds")
+@pytest.mark.parametrize(
+    ("kind", "how", "values"),
+    [
+        ("int2", "sum", ("30000", "30000")),
+        ("numeric(4,2)", "sum", ("99", "99")),
+        ("varchar(5)", "concat", ("'abc'", "'def'")),
+        ("char(5)", "concat", ("'abc'", "'def'")),
+        ("jsonb", "jsonb", ("'{}'", "'[1]'")),
+        ("int4 CHECK (v < 10)", "sum", ("5", "6")),
+    ],
+)
+def test_what_does_not_fit_leaves_the_group_with_the_reason(
+    shop: Shop, kind: str, how: str, values: tuple[str, str]
+) -> None:
+    """Outcome: nothing is cut or rounded away; the other groups are repaired."""
+    shop.make(
+        f"CREATE TABLE t (id int8 PRIMARY KEY, k text, v {kind}); CREATE UNIQUE INDEX t_k ON t (k);"
+        f"INSERT INTO t VALUES (1, 'a', {values[0]}), (2, 'b', NULL)",
+        "t_k",
+        f"INSERT INTO t VALUES (3, 'a', {values[1]}), (4, 'b', NULL)",
+    )
+    before = shop.rows("SELECT id, v::text FROM t WHERE k = 'a' ORDER BY 1")
+    made = shop.planned("t_k", merge={"v": how})
+    result = repair(made, db=shop.dsn, execute=True)
+    assert (result.status, result.left, result.repaired) == ("left", 1, 1)
+    assert len(result.skipped) == 1
+    assert shop.rows("SELECT id, v::text FROM t WHERE k = 'a' ORDER BY 1") == before
+    assert shop.rows("SELECT id FROM t ORDER BY 1") == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("merge", "says"),
+    [
+        ({"nothing": "first"}, "nothing"),
+        ({"n": "concat"}, "integer"),
+        ({"t": "sum"}, "text"),
+        ({"t": "or"}, "text"),
+        ({"n": "and"}, "integer"),
+        ({"n": "union"}, "integer"),
+        ({"j": "jsonb"}, "json"),
+        ({"j": "max"}, "json"),
+        ({"p": "min"}, "point"),
+        ({"js": "union"}, "json"),
+        ({"n": "average"}, "average"),
+        ({"g": "first"}, "generated"),
+        ({"i": "max"}, "generated"),
+    ],
+    ids=str,
+)
+def test_a_merge_that_fits_nothing_is_refused(
+    shop: Shop, merge: dict[str, str], says: str
+) -> None:
+    """Outcome: planning says what does not fit, and what would."""
+    shop.make(
+        "CREATE TABLE t (id int8 PRIMARY KEY, k text, n int4, t text, j json, p point, js json[],"
+        " g int4 GENERATED ALWAYS AS (n + 1) STORED, i int8 GENERATED ALWAYS AS IDENTITY);"
+        "CREATE UNIQUE INDEX t_k ON t (k); INSERT INTO t VALUES (1, 'a')",
+        "t_k",
+        "INSERT INTO t VALUES (2, 'a')",
+    )
+    with pytest.raises(PolicyError) as refused:
+        shop.planned("t_k", merge=merge)
+    assert says in refused.value.message
+    assert refused.value.hint
+
+
+def test_merging_is_refused_where_the_losers_stay(shop: Shop) -> None:
+    shop.make(
+        "CREATE TABLE t (id int8 PRIMARY KEY, k text); CREATE UNIQUE INDEX t_k ON t (k);"
+        "INSERT INTO t VALUES (1, 'a')",
+        "t_k",
+        "INSERT INTO t VALUES (2, 'a')",
+    )
+    with pytest.raises(PolicyError):
+        shop.planned("t_k", merge={"id": "max"}, loser="rename:k")
+
+
+def test_the_survivor_takes_what_is_unique_for_another_key(shop: Shop) -> None:
+    """Scenario: the survivor has no e-mail and takes its twin's, which is unique as well.
+    Outcome: the twin is gone first, so the other key is never violated; undo swaps them back.
+    """
+    shop.make(
+        "CREATE TABLE users (id int8 PRIMARY KEY, name text, mail text UNIQUE, no int4 UNIQUE);"
+        "CREATE UNIQUE INDEX users_name ON users (name);"
+        "INSERT INTO users VALUES (1, 'a', NULL, 1), (2, 'b', 'b@x', NULL)",
+        "users_name",
+        "INSERT INTO users VALUES (3, 'a', 'a@x', 3), (4, 'b', NULL, 4), (5, 'b', 'c@x', 5)",
+        then="CREATE TABLE c (id int8 REFERENCES users); INSERT INTO c VALUES (5), (2)",
+    )
+    made = shop.planned("users_name", merge={"mail": "first", "no": "max"})
+    shop.repaired(made)
+    assert shop.rows("SELECT * FROM users ORDER BY id") == [(1, "a", "a@x", 3), (2, "b", "b@x", 5)]
+    assert shop.rows("SELECT id FROM c") == [2, 2]
+    shop.undone(made)
+
+
+@pytest.mark.parametrize("merge", ["mail", "up"])
+def test_a_column_that_references_hang_on_is_not_merged(shop: Shop, merge: str) -> None:
+    """Scenario: children reference the very column that is to be merged, or it is a reference to
+    rows that may go themselves.
+    Outcome: planning refuses it: children would be moved to what the survivor had before.
+    """
+    shop.make(
+        "CREATE TABLE users (id int8 PRIMARY KEY, name text, mail text UNIQUE,"
+        " up int8 REFERENCES users);"
+        "CREATE UNIQUE INDEX users_name ON users (name); INSERT INTO users VALUES (1, 'a')",
+        "users_name",
+        "INSERT INTO users VALUES (3, 'a', 'a@x', 3)",
+        then="CREATE TABLE c (id int8 PRIMARY KEY, mail text REFERENCES users (mail));"
+        "INSERT INTO c VALUES (1, 'a@x')",
+    )
+    with pytest.raises(PolicyError) as refused:
+        shop.planned("users_name", merge={merge: "first"})
+    assert "references public.users" in refused.value.message
+    assert refused.value.hint
+
+
+def test_merging_into_a_row_that_references_its_own_table(shop: Shop) -> None:
+    """Scenario: survivors and other rows have losers as parents; a number is summed.
+    Outcome: number and parent are both right in the same row.
+    """
+    shop.make(
+        "CREATE TABLE nodes (id int8 PRIMARY KEY, k text, n int4, up int8 REFERENCES nodes);"
+        "CREATE UNIQUE INDEX nodes_k ON nodes (k);"
+        "INSERT INTO nodes VALUES (1, 'a', 1, NULL), (2, 'b', 2, 1), (3, 'c', 3, 2)",
+        "nodes_k",
+        "INSERT INTO nodes VALUES (11, 'a', 10, 12), (12, 'b', 20, 11), (13, 'd', 30, 12);"
+        "UPDATE nodes SET up = 12 WHERE id = 3; UPDATE nodes SET up = 11 WHERE id = 2",
+    )
+    made = shop.planned("nodes_k", merge={"n": "sum"})
+    shop.repaired(made)
+    assert shop.rows("SELECT id, n, up FROM nodes ORDER BY id") == [
+        (1, 11, None), (2, 22, 1), (3, 3, 2), (13, 30, 2),
+    ]  # fmt: skip
+    shop.undone(made)
