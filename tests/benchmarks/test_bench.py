@@ -59,6 +59,7 @@ def test_the_benchmark_prints_its_figures() -> None:
     assert lines[-1] == "Every run found what was planted: 8 groups of 20 rows in 20,000."
 
 
+@pytest.mark.slow
 def test_the_benchmark_as_json() -> None:
     """Scenario: two rounds and another seed. Outcome: every run, in turn."""
     done = bench("--rows", "10000", "--rounds", "2", "--seed", "7", "--json")

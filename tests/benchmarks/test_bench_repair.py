@@ -63,6 +63,7 @@ def test_the_benchmark_prints_its_figures() -> None:
     assert lines[-1] == "All left the same rows, and undo left those that there were before."
 
 
+@pytest.mark.slow
 def test_the_benchmark_beside_a_writer_as_json() -> None:
     """Scenario: somebody updates rows meanwhile. Outcome: the repair is the same all the same."""
     done = bench("--rows", "10000", "--groups", "1500", "--writer", "--json")

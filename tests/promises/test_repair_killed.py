@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 #: another one every time; a failure prints it
 SEED = int(os.environ.get("PGMEND_SEED", "0")) or random.randrange(1, 1_000_000)
 #: points of a sample
-KILLS, ENDS, CRASHES = 12, (20 if SLOW else 6), (20 if SLOW else 4)
+KILLS, ENDS, CRASHES = 10, (20 if SLOW else 4), (20 if SLOW else 3)
 WORKS = ["repair", "undo"]
 
 
