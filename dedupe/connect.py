@@ -8,16 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import psycopg
-from sqlalchemy.engine import Connection as AlchemyConnection
-from sqlalchemy.engine import Engine
 
 from .driver_errors import translated
 from .errors import ConnectionSettingsError, ServerUnavailable, TransactionPooler
 from .session import Session
 from .writer import Writer
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection as AlchemyConnection
+    from sqlalchemy.engine import Engine
 
 S = TypeVar("S", bound=Session)
 
@@ -152,10 +154,6 @@ def connect(target: Connectable) -> Database:
         return target
     if isinstance(target, str):
         return Database(_opener_of_text(target))
-    if isinstance(target, AlchemyConnection):
-        return connect(target.engine)
-    if isinstance(target, Engine):
-        return Database(_opener_of_engine(target))
     if isinstance(target, psycopg.Connection):
         if target.closed:
             raise ConnectionSettingsError(
@@ -165,6 +163,13 @@ def connect(target: Connectable) -> Database:
             target.info.dsn, **({"password": target.info.password} if target.info.password else {})
         )
         return Database(_opener_of_text(settings))
+    # Only now: whoever gives something of SQLAlchemy's has paid for its import.
+    from sqlalchemy.engine import Connection, Engine  # noqa: PLC0415
+
+    if isinstance(target, Connection):
+        return connect(target.engine)
+    if isinstance(target, Engine):
+        return Database(_opener_of_engine(target))
     raise ConnectionSettingsError(
         f"cannot connect to a {type(target).__name__}",
         hint="Give a URL, a libpq connection string, a SQLAlchemy engine or connection,"

@@ -13,7 +13,7 @@ from ..errors import RefusedError, UnknownObject
 from ..key import MatchKey
 from ..session import Session
 from ..table import quoted
-from .tables import SCHEMA, exists, metadata, standing
+from .tables import SCHEMA, exists, standing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +122,8 @@ def journal_drop(db: Connectable, run: str, *, force: bool = False) -> None:
 
     Raises UnknownObject, RefusedError (unfinished, and not ``force``).
     """
+    from .schema import metadata  # noqa: PLC0415 - only who empties the tables pays for SQLAlchemy
+
     database = connect(db)
     with database.open_writer("pgmend journal") as writer:
         known = known_run(writer, run)
