@@ -23,7 +23,7 @@ demo: .venv/.installed ## a really damaged database, a killed scan, every duplic
 	$(BIN)/pgmend demo
 
 test: .venv/.installed ## all tests but the slow ones
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 3 -m "not slow"
 
 test-slow: .venv/.installed ## the slow tests, and the growing ones at full length
 	PGMEND_SLOW=1 $(BIN)/python -m pytest -n 2 -m "slow or grows"
