@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,31 +16,18 @@ from benchmarks.course import Asked, Contest, Figures
 from benchmarks.machine import Machine
 from benchmarks.truth import Found, found_in
 
-ROOT = Path(__file__).parents[2]
+from .running import bench
+
 TRUTH = Found(groups=2, rows_in_groups=5, fingerprint="00")
 OTHERS = Found(groups=2, rows_in_groups=5, fingerprint="01")
 FEWER = Found(groups=1, rows_in_groups=2, fingerprint="02")
-
-
-def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m benchmarks`` with temporary files of its own."""
-    # The lab's socket needs a short path, so it is not below pytest's.
-    with tempfile.TemporaryDirectory(prefix="bench-") as place:
-        Path(place).chmod(0o755)
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-m", "benchmarks", *arguments],
-            cwd=ROOT, env={**os.environ, "TMPDIR": place}, capture_output=True, text=True,
-            check=False, timeout=300,
-        )  # fmt: skip
-        assert list(Path(place).iterdir()) == []
-    return done
 
 
 def test_the_benchmark_prints_its_figures() -> None:
     """Outcome: floor, pgmend and peer are there, the groups are the planted ones, and
     nothing is left.
     """
-    done = bench("--rows", "20000", "--check")
+    done = bench("benchmarks", "--rows", "20000", "--check")
     assert done.returncode == 0, done.stderr
     assert re.match(r"\d\d:\d\d:\d\d 20,000 rows need up to 0\.\d GB under ", done.stderr)
     lines = done.stdout.splitlines()
@@ -62,7 +45,7 @@ def test_the_benchmark_prints_its_figures() -> None:
 @pytest.mark.slow
 def test_the_benchmark_as_json() -> None:
     """Scenario: two rounds and another seed. Outcome: every run, in turn."""
-    done = bench("--rows", "10000", "--rounds", "2", "--seed", "7", "--json")
+    done = bench("benchmarks", "--rows", "10000", "--rounds", "2", "--seed", "7", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     runs = told["statuses"]["runs"]
@@ -78,7 +61,7 @@ def test_the_benchmark_as_json() -> None:
 
 
 def test_too_small_a_disk_is_refused_first() -> None:
-    done = bench("--rows", str(10**12))
+    done = bench("benchmarks", "--rows", str(10**12))
     assert done.returncode == 2
     assert "1,000,000,000,000 rows need 550000.4 GB under" in done.stderr
     assert "building" not in done.stderr

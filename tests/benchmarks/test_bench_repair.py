@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -30,26 +27,12 @@ from benchmarks.repair.watch import watching
 from benchmarks.repair.writer import Writes, writing
 from dedupe.lab import Server
 
-ROOT = Path(__file__).parents[2]
-
-
-def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m benchmarks.repair`` with temporary files of its own."""
-    # The lab's socket needs a short path, so it is not below pytest's.
-    with tempfile.TemporaryDirectory(prefix="bench-") as place:
-        Path(place).chmod(0o755)
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-m", "benchmarks.repair", *arguments],
-            cwd=ROOT, env={**os.environ, "TMPDIR": place}, capture_output=True, text=True,
-            check=False, timeout=300,
-        )  # fmt: skip
-        assert list(Path(place).iterdir()) == []
-    return done
+from .running import bench
 
 
 def test_the_benchmark_prints_its_figures() -> None:
     """Outcome: peers and pgmend leave the same rows, undo those from before, nothing is left."""
-    done = bench("--rows", "20000", "--check")
+    done = bench("benchmarks.repair", "--rows", "20000", "--check")
     assert done.returncode == 0, done.stderr + done.stdout
     assert re.match(r"\d\d:\d\d:\d\d 20,000 rows need up to 0\.\d GB under ", done.stderr)
     lines = done.stdout.splitlines()
@@ -66,7 +49,7 @@ def test_the_benchmark_prints_its_figures() -> None:
 @pytest.mark.slow
 def test_the_benchmark_beside_a_writer_as_json() -> None:
     """Scenario: somebody updates rows meanwhile. Outcome: the repair is the same all the same."""
-    done = bench("--rows", "10000", "--groups", "1500", "--writer", "--json")
+    done = bench("benchmarks.repair", "--rows", "10000", "--groups", "1500", "--writer", "--json")
     assert done.returncode == 0, done.stderr + done.stdout
     told = json.loads(done.stdout)
     assert told["wrong"] == []
@@ -87,7 +70,7 @@ def test_the_benchmark_beside_a_writer_as_json() -> None:
     ],
 )
 def test_what_cannot_be_is_refused_first(arguments: list[str], words: str) -> None:
-    done = bench(*arguments)
+    done = bench("benchmarks.repair", *arguments)
     assert done.returncode == 2
     assert words in done.stderr
     assert "building" not in done.stderr
