@@ -148,6 +148,13 @@ def make_plain(
     return statements
 
 
+def check_drops(session: Session, index_oid: int, drop: Collection[str]) -> None:
+    """Raise UndoRefused unless all that hangs on an index was named and can be dropped."""
+    index = _described(session, index_oid)
+    if index is not None:
+        _refuse(index, hangers(session, index_oid), drop)
+
+
 def _described(session: Session, index_oid: int) -> _Index | None:
     rows = session.rows(
         """

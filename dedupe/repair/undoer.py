@@ -22,8 +22,7 @@ from ..key import resolve
 from ..session import Session
 from ..table import quoted
 from ..writer import Writer
-from .hangers import hangers
-from .plainindex import make_plain, restoring
+from .plainindex import check_drops, make_plain, restoring
 from .pointing import at
 from .result import UndoResult
 from .shape import Shape, column_names, column_values, fill_side_tables, load_shapes
@@ -171,11 +170,9 @@ class Undoer:
         if index is None:
             return ()
         statements = restoring(writer, index)
-        wanted = {h.name for h in hangers(writer, index)} - set(drop)
+        # Nothing is entered as begun that is refused.
+        check_drops(writer, index, drop)
         facts = {"oid": index, "restore": statements}
-        if wanted:
-            # Refused by make_plain with the list; nothing is begun.
-            make_plain(writer, index, drop, self._telling.say)
         journal.tell(writer, self._run, "make plain", json.dumps(facts))
         make_plain(writer, index, drop, self._telling.say)
         return statements
