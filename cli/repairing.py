@@ -6,6 +6,7 @@ import shlex
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -15,6 +16,7 @@ from dedupe.connect import Database
 from dedupe.errors import NotARunDirectory, RefusedError, RepairStopped, UsageError
 
 from .config import Config
+from .exits import ExitCode
 from .options import Connecting
 from .output import FORMAT_VERSION, note, one_line, print_json
 from .progress import Reporter
@@ -188,10 +190,29 @@ def watched(
     return None
 
 
-def print_interrupted(meant: Meant, *, as_json: bool) -> None:
-    """Print the JSON object of what was stopped, where JSON was asked for."""
-    if as_json:
-        print_json({**meant.facts(), "status": "interrupted"})
+def ended(
+    result: R | None,
+    meant: Meant,
+    *,
+    as_json: bool,
+    facts: Callable[[R], dict[str, Any]],
+    show: Callable[[R], None],
+    found: Callable[[R], bool],
+) -> ExitCode:
+    """Print what work came to, as JSON or for people, and return the exit code.
+
+    None is work that was stopped. ``found`` says whether something is left.
+    """
+    if result is None:
+        if as_json:
+            print_json({**meant.facts(), "status": "interrupted"})
+        return ExitCode.STOPPED
+    with suppress(BrokenPipeError):
+        if as_json:
+            print_json(facts(result))
+        else:
+            show(result)
+    return ExitCode.FOUND if found(result) else ExitCode.OK
 
 
 def triggers_setting(config: Config, given: str | None) -> Literal["fire", "off"]:

@@ -10,17 +10,17 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from .errors import LocalStorageError, PlanError
+from .errors import LocalStorageError, PlanError, RefusedError
 from .groups import GROUPS_FILE, Member
 from .policy import Chooser, Policy
 from .scan.checkpoint import sync_directory
-from .scan.directory import PLAN_FILE
+from .scan.directory import PLAN_FILE, REPAIRING_FILE
 from .scan.run import Run
 
 _UNFINISHED = f"{PLAN_FILE}.new"
@@ -277,9 +277,13 @@ def write_plan(
         ) from error
 
 
-def reference_facts(reference: PlannedReference) -> dict[str, Any]:
-    """Return what the plan's file keeps of a reference."""
-    return asdict(reference)
+def check_unbegun(run: Run) -> None:
+    """Raise RefusedError if the run's repair has begun: its plan is fixed then."""
+    if (run.path / REPAIRING_FILE).exists():
+        raise RefusedError(
+            f"the repair of {run.path} has begun; its plan cannot be changed any more",
+            hint="Go on with: pgmend repair, take it back with: pgmend undo, or scan again.",
+        )
 
 
 def _connected(path: Path) -> sqlite3.Connection:

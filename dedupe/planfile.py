@@ -14,9 +14,8 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any, Literal, TextIO
 
-from .errors import PlanError, RefusedError
-from .plan import Plan, write_plan
-from .scan.directory import REPAIRING_FILE
+from .errors import PlanError
+from .plan import Plan, check_unbegun, write_plan
 from .scan.run import Run
 
 Form = Literal["jsonl", "csv"]
@@ -52,11 +51,7 @@ def import_plan(run: Run, stream: TextIO, form: Form = "jsonl") -> Plan:
     has begun).
     """
     plan = Plan(run)
-    if (run.path / REPAIRING_FILE).exists():
-        raise RefusedError(
-            f"the repair of {run.path} has begun; its plan cannot be changed any more",
-            hint="Go on with: pgmend repair, or take it back with: pgmend undo.",
-        )
+    check_unbegun(run)
     digest = hashlib.sha256(f"{plan.fingerprint}\n".encode())
     facts = plan.facts()
     counts = {"groups": 0, "losers": 0}

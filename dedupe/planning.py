@@ -11,31 +11,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from .connect import Connectable, Database, connect
 from .disk import disk_note
-from .errors import KeyDefinitionError, RefusedError, UsageError
+from .errors import KeyDefinitionError, UsageError
 from .key import ResolvedKey, resolve
-from .plan import (
-    Plan,
-    PlannedReference,
-    reference_facts,
-    write_plan,
-)
+from .plan import Plan, PlannedReference, check_unbegun, write_plan
 from .policy import Chooser, Policy, SoftReference, make_policy
+from .policycheck import check_policy
 from .references import References, load_references
 from .repair.helpers import finding_index
-from .scan.directory import REPAIRING_FILE
 from .scan.identity import check_leaves, check_server, read_server
 from .scan.run import Run
 from .session import Session
-from .survivor import Planner, check_policy
-
-_BATCH = 500
-#: planner settings for counting references: the child is read once a batch
-_COUNTING = {"enable_seqscan": "on", "enable_hashjoin": "on"}
+from .survivor import Planner
 
 
 def plan(
@@ -85,11 +77,7 @@ def plan(
         soft=soft,
         drop_self_pairs=drop_self_pairs,
     )
-    if (run.path / REPAIRING_FILE).exists():
-        raise RefusedError(
-            f"the repair of {run.path} has begun; its plan cannot be changed any more",
-            hint="Go on with: pgmend repair, take it back with: pgmend undo, or scan again.",
-        )
+    check_unbegun(run)
     database = connect(run.target.conninfo() if db is None else db)
     number = _chosen(run, key)
     return make_plan(
@@ -116,7 +104,7 @@ def make_plan(
         key = resolved_key(session, run, number)
         check_leaves(session, run.identity)
         references = load_references(session, key, policy)
-        check_policy(session, policy, references.relations[references.root])
+        check_policy(session, policy, references)
         planner = Planner(session, run, policy, references, chooser)
         digest = hashlib.sha256(f"{run.id}\n{key.definition}\n{policy.to_json()}\n".encode())
         facts: dict[str, Any] = {
@@ -142,9 +130,7 @@ def make_plan(
             # All that is known of the groups is known only now.
             facts.update(planner.facts())
             facts["fingerprint"] = digest.hexdigest()
-            facts["references"] = [
-                reference_facts(one) for one in _planned(session, references)
-            ]
+            facts["references"] = [asdict(one) for one in _planned(session, references)]
             facts["statements"] = _shapes(references, policy)
             facts["notes"] = [
                 *_notes(policy, planner, references),

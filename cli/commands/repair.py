@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,11 @@ import click
 
 from dedupe import Plan, repair
 
-from .. import outcomes, output
+from .. import outcomes
 from ..config import settings_option
-from ..exits import ExitCode
 from ..options import connection_options, execute_option, json_option, progress_options, taken_from
 from ..plans import work_text
-from ..repairing import Server, opened, print_interrupted, run_in, triggers_setting, watched
+from ..repairing import Server, ended, opened, run_in, triggers_setting, watched
 
 
 @click.command("repair", short_help="Show what a plan would do; with --execute, do it.")
@@ -88,12 +86,11 @@ def repair_command(
         quiet=quiet,
         verbose=verbose,
     )
-    if result is None:
-        print_interrupted(meant, as_json=as_json)
-        return ExitCode.STOPPED
-    with suppress(BrokenPipeError):
-        if as_json:
-            output.print_json(outcomes.repair_facts(result, meant))
-        else:
-            outcomes.print_repair(result, plan, meant)
-    return ExitCode.FOUND if result.status == "left" else ExitCode.OK
+    return ended(
+        result,
+        meant,
+        as_json=as_json,
+        facts=lambda r: outcomes.repair_facts(r, meant),
+        show=lambda r: outcomes.print_repair(r, plan, meant),
+        found=lambda r: r.status == "left",
+    )

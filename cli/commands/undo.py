@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 import click
 
 from dedupe import undo
 
-from .. import afterwards, journals, output
+from .. import afterwards, journals
 from ..config import settings_option
-from ..exits import ExitCode
 from ..options import connection_options, execute_option, json_option, progress_options, taken_from
-from ..repairing import Server, meant_by, print_interrupted, watched
+from ..repairing import Server, ended, meant_by, watched
 
 
 @click.command("undo", short_help="Show what an undo would put back; with --execute, do it.")
@@ -71,12 +69,11 @@ def undo_command(
         quiet=quiet,
         verbose=verbose,
     )
-    if result is None:
-        print_interrupted(meant, as_json=as_json)
-        return ExitCode.STOPPED
-    with suppress(BrokenPipeError):
-        if as_json:
-            output.print_json(afterwards.undo_facts(result, meant))
-        else:
-            afterwards.print_undo(result)
-    return ExitCode.FOUND if result.refused else ExitCode.OK
+    return ended(
+        result,
+        meant,
+        as_json=as_json,
+        facts=lambda r: afterwards.undo_facts(r, meant),
+        show=afterwards.print_undo,
+        found=lambda r: bool(r.refused),
+    )

@@ -24,7 +24,6 @@ class JournalRun:
     #: schema.table
     table: str
     key_name: str
-    index_name: str | None
     #: ``repairing``, ``repaired``, ``left`` (groups are left), ``undoing`` or ``undone``
     state: str
     started: datetime
@@ -57,7 +56,7 @@ def find_run(session: Session, run: str) -> JournalRun | None:
 def _runs(session: Session) -> list[JournalRun]:
     rows = session.rows(
         f"""
-        SELECT r.id, r.table_name, r.key_name, r.index_name, r.state, r.started, r.finished,
+        SELECT r.id, r.table_name, r.key_name, r.state, r.started, r.finished,
             (SELECT coalesce(sum(b.groups), 0)::int8 FROM {SCHEMA}.batch b WHERE b.run = r.id),
             (SELECT count(*) FROM {SCHEMA}.entry e WHERE e.run = r.id AND {standing('e')}),
             r.reason, r.settings, r.round, r.done, r.relid::int8, r.policy, r.fingerprint, r.asked
@@ -66,10 +65,10 @@ def _runs(session: Session) -> list[JournalRun]:
     )
     return [
         JournalRun(
-            id=r[0], table=r[1], key_name=r[2], index_name=r[3], state=r[4], started=r[5],
-            finished=r[6], groups=r[7], entries=r[8], reason=r[9], settings=json.loads(r[10]),
-            round=r[11], done=r[12], relid=r[13], policy=r[14], fingerprint=r[15],
-            asked=MatchKey.from_json(r[16]),
+            id=r[0], table=r[1], key_name=r[2], state=r[3], started=r[4],
+            finished=r[5], groups=r[6], entries=r[7], reason=r[8], settings=json.loads(r[9]),
+            round=r[10], done=r[11], relid=r[12], policy=r[13], fingerprint=r[14],
+            asked=MatchKey.from_json(r[15]),
         )
         for r in rows
     ]

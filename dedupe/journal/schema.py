@@ -36,7 +36,6 @@ runs = sa.Table(
     sa.Column("relid", pg.OID, nullable=False),
     sa.Column("table_name", sa.Text, nullable=False),
     sa.Column("key_name", sa.Text, nullable=False),
-    sa.Column("index_name", sa.Text),
     # the key as it was named, as JSON
     sa.Column("asked", sa.Text, nullable=False),
     sa.Column("policy", sa.Text, nullable=False),
@@ -98,8 +97,6 @@ batches = sa.Table(
     sa.Column("run", sa.Text, primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("round", sa.Integer, nullable=False),
-    # of the transaction that wrote it: rows that it wrote carry this xmin
-    sa.Column("version", sa.Text, nullable=False),
     sa.Column("first_group", sa.Integer, nullable=False),
     sa.Column("last_group", sa.Integer, nullable=False),
     # that were repaired, those that were skipped left out
@@ -119,8 +116,6 @@ entries = sa.Table(
     metadata,
     sa.Column("run", sa.Text, nullable=False),
     sa.Column("batch", sa.Integer, nullable=False),
-    # statement of the batch: undone the last one first
-    sa.Column("step", sa.SmallInteger, nullable=False),
     sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
     sa.Column("shape", sa.Integer, nullable=False),
     # d: deleted, u: updated

@@ -29,7 +29,6 @@ def begin(
     run: str,
     table: Relation,
     key_name: str,
-    index_name: str | None,
     asked: MatchKey,
     policy: str,
     fingerprint: str,
@@ -37,10 +36,10 @@ def begin(
 ) -> None:
     """Enter a run that begins; only inside ``writing``."""
     writer.rows(
-        f"INSERT INTO {SCHEMA}.run (id, started, state, relid, table_name, key_name, index_name,"
+        f"INSERT INTO {SCHEMA}.run (id, started, state, relid, table_name, key_name,"
         " asked, policy, fingerprint, reason, settings, round, done)"
-        " VALUES ($1, pg_catalog.now(), 'repairing', $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, 0)",
-        [run, table.oid, table.label, key_name, index_name, asked.to_json(), policy,
+        " VALUES ($1, pg_catalog.now(), 'repairing', $2, $3, $4, $5, $6, $7, $8, $9, 0, 0)",
+        [run, table.oid, table.label, key_name, asked.to_json(), policy,
          fingerprint, reason, json.dumps(image_settings())],
     )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ..errors import UnplannedEffect
 from ..journal import SCHEMA, add_shape
@@ -41,17 +40,6 @@ from .taking import (
 _DEEPEST = 100
 #: suffixes that are tried before a name is given up
 _MOST_SUFFIXES = 100
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
-    """What one batch did."""
-
-    groups: int
-    #: table's oid to rows
-    deleted: dict[int, int]
-    changed: dict[int, int]
-    seconds: float
 
 
 class Batches:
@@ -92,7 +80,7 @@ class Batches:
         for statement in (*TEMPORARY, inplace.TEMPORARY):
             writer.rows(statement)
 
-    def run(self, round_: int, after: int, last: int) -> Done:
+    def run(self, round_: int, after: int, last: int) -> None:
         """Repair the groups behind ``after`` up to ``last`` of a round.
 
         Locks: their rows and those that point at them, until the batch commits; FOR KEY
@@ -120,13 +108,12 @@ class Batches:
             writer.rows(ROOT_LOSERS, mine)
             if self._policy.loser.action == "delete":
                 self._follow()
-                done = self._apply(round_, mine, started)
+                self._apply(round_, mine, started)
             else:
-                done = self._change_in_place(round_, mine, started)
+                self._change_in_place(round_, mine, started)
             writer.rows(
                 f"UPDATE {SCHEMA}.run SET done = $2::int4 WHERE id = $1::text", [self._run, last]
             )
-        return done
 
     def skip(self, round_: int, group: int, reason: str) -> None:
         """Leave a group as it is, with the reason, and go on behind it."""
@@ -187,7 +174,7 @@ class Batches:
             hint="Repair fewer groups at a time (--max-groups), or report this as a bug.",
         )
 
-    def _apply(self, round_: int, mine: list[object], started: float) -> Done:
+    def _apply(self, round_: int, mine: list[object], started: float) -> None:
         """Change everything in one statement and compare the effects with what was meant."""
         writer, statements = self._writer, self._statements
         leaf_of = self._leaf_of
@@ -232,11 +219,11 @@ class Batches:
             writer.set_local({"search_path": ""})
             if self._triggers_off:
                 writer.set_local({"session_replication_role": "origin"})
-        return self._enter(
+        self._enter(
             number, round_, mine, started, deleted=meant_deletes, changed=meant_updates
         )
 
-    def _change_in_place(self, round_: int, mine: list[object], started: float) -> Done:
+    def _change_in_place(self, round_: int, mine: list[object], started: float) -> None:
         """Rename or blank the losers."""
         writer, loser = self._writer, self._policy.loser
         root = self._references.relations[self._references.root]
@@ -258,7 +245,7 @@ class Batches:
             )
             self._compare([counts[0]], [meant], [root.oid])
             writer.set_local({"search_path": ""})
-        return self._enter(
+        self._enter(
             number, round_, mine, started, deleted={}, changed={root.oid: meant} if meant else {}
         )
 
@@ -278,21 +265,19 @@ class Batches:
         *,
         deleted: dict[int, int],
         changed: dict[int, int],
-    ) -> Done:
+    ) -> None:
         """Enter the batch into the journal."""
         (groups,) = self._writer.row(f"SELECT count(DISTINCT grp) FROM {LOSER} WHERE level = 0")
         seconds = time.monotonic() - started
         self._writer.rows(
-            f"INSERT INTO {SCHEMA}.batch (run, number, round, version, first_group, last_group,"
-            " groups, deleted, changed, at, seconds, heaps) VALUES ($1, $2, $3,"
-            " pg_catalog.pg_current_xact_id()::xid::text, $4, $5, $6, $7, $8,"
-            f" pg_catalog.now(), $9, {HEAPS_OF_BATCH})",
+            f"INSERT INTO {SCHEMA}.batch (run, number, round, first_group, last_group,"
+            " groups, deleted, changed, at, seconds, heaps) VALUES ($1, $2, $3, $4, $5, $6, $7,"
+            f" $8, pg_catalog.now(), $9, {HEAPS_OF_BATCH})",
             [
                 self._run, number, round_, int(str(mine[2])) + 1, mine[3], groups,
                 sum(deleted.values()), sum(changed.values()), seconds,
             ],
         )
-        return Done(groups=groups, deleted=deleted, changed=changed, seconds=seconds)
 
     def _compare(self, counted: list[int], meant: list[int], oids: Sequence[int]) -> None:
         for count, wanted, oid in zip(counted, meant, oids, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 
-from ..errors import LockNotAvailable, QueryFailed, RunInUse
+from ..errors import FailureError, LockNotAvailable, RunInUse
 from ..writer import Writer
 from .telling import Telling
 
@@ -41,7 +41,7 @@ def jitter(tries: int) -> float:
     return random.uniform(0.05, 0.2) * 2.0 ** min(tries, 4)  # noqa: S311 - no secret
 
 
-def may_pass(error: QueryFailed) -> bool:
+def may_pass(error: FailureError) -> bool:
     """Tell whether the same batch may do later what it could not now."""
     return isinstance(error, LockNotAvailable) or error.facts.get("sqlstate") in {
         "40P01", "40001", "57014",

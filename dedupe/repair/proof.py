@@ -26,7 +26,7 @@ from ..scan.chunk import check_plan
 from ..scan.keyorder import amchecked
 from ..session import PINNED, Session
 from ..writer import Writer
-from .rebuild import rebuild
+from .rebuild import NOT_FOUND, rebuild
 
 #: the index and nothing else answers, in its own order
 _BY_INDEX: Mapping[str, str] = {
@@ -42,8 +42,6 @@ _BY_HEAP = {name: PINNED[name] for name in PINNED if name.startswith("enable_")}
 _NODES = {"Aggregate", "Subquery Scan", "WindowAgg", "Index Scan"}
 _ONLY_NODES = {"Aggregate", "Subquery Scan", "WindowAgg", "Index Only Scan"}
 _HEAP_NODES = {"Aggregate", "Tid Range Scan"}
-#: what the server says where the body of a function names something without its schema
-_NOT_FOUND = {"42883", "42P01", "42704", "3F000", "42703"}
 _CANCELED = "57014"
 
 
@@ -194,14 +192,10 @@ def _by_counting(session: Session, index_oid: int, index: _Index) -> None:
         except QueryFailed as error:
             if error.facts.get("sqlstate") == _CANCELED:
                 raise
-            if not path and session.own_search_path and _not_found(error):
+            if not path and session.own_search_path and error.facts.get("sqlstate") in NOT_FOUND:
                 continue
             raise _unproven(index, error.message) from error
         return
-
-
-def _not_found(error: QueryFailed) -> bool:
-    return error.facts.get("sqlstate") in _NOT_FOUND
 
 
 def _count(session: Session, index_oid: int, index: _Index, path: str) -> None:

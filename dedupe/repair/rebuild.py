@@ -31,7 +31,7 @@ _DUPLICATES = "23505"
 _NOT_THIS_WAY = {"0A000", "2BP01", "55000", "42809"}
 _GONE = {"42704", "42P01"}
 #: what the server says where the body of a function names something without its schema
-_NOT_FOUND = {"42883", "42P01", "42704", "3F000", "42703"}
+NOT_FOUND = {"42883", "42P01", "42704", "3F000", "42703"}
 _AGAIN = "The table is as it was. Mend the cause and give the same command again."
 
 
@@ -265,7 +265,7 @@ def build(writer: Writer, statement: str, *, sweep: str | None = None) -> None:
     try:
         writer.alone(statement)
     except QueryFailed as error:
-        if error.facts.get("sqlstate") not in _NOT_FOUND or not writer.own_search_path:
+        if error.facts.get("sqlstate") not in NOT_FOUND or not writer.own_search_path:
             raise
         # A function of the key names something without its schema.
         if sweep is not None:

@@ -164,7 +164,6 @@ class Repairer:
                 run=self._run,
                 table=self._references.relations[self._references.root],
                 key_name=self._plan.key_name,
-                index_name=self._plan.run.asked[self._plan.key].index,
                 asked=self._plan.run.asked[self._plan.key],
                 policy=self._plan.policy.to_json(),
                 fingerprint=self._plan.fingerprint,
@@ -276,14 +275,9 @@ class Repairer:
         return 0, (self._plan.key_name,)
 
     def _repair_round(self, writer: Writer, batches: Batches, round_: int, done: int) -> None:
-        (total,) = writer.row(
-            "SELECT count(DISTINCT grp)"
+        (total, before) = writer.row(
+            "SELECT count(DISTINCT grp), count(DISTINCT grp) FILTER (WHERE grp <= $3::int4)"
             f" FROM {SCHEMA}.work WHERE run = $1::text AND round = $2::int4",
-            [self._run, round_],
-        )
-        (before,) = writer.row(
-            f"SELECT count(DISTINCT grp) FROM {SCHEMA}.work WHERE run = $1::text"
-            " AND round = $2::int4 AND grp <= $3::int4",
             [self._run, round_, done],
         )
         self._telling.phase("repairing", total, before)
@@ -314,16 +308,14 @@ class Repairer:
             started = time.monotonic()
             try:
                 batches.run(round_, done, part[-1])
-            except ServerUnavailable as error:
-                if error.facts.get("sqlstate") != "40001":
-                    raise
             except UnplannedEffect:
                 raise
-            except QueryFailed as error:
-                if not may_pass(error):
-                    return self._halved(batches, round_, done, part, error)
+            except (QueryFailed, ServerUnavailable) as error:
+                passing = may_pass(error)
+                if isinstance(error, ServerUnavailable) and not passing:
+                    raise
                 tries += 1
-                if tries >= _LOCK_TRIES:
+                if not passing or tries >= _LOCK_TRIES:
                     return self._halved(batches, round_, done, part, error)
                 self._telling.wait(jitter(tries), "a lock is held by another session")
                 continue

@@ -225,10 +225,10 @@ class Statements:
             )
             counts.append(f"(SELECT count(*) FROM u{place} WHERE as_meant)")
         return (
-            f"WITH {', '.join(ctes)}, j AS (INSERT INTO {SCHEMA}.entry (run, batch, step, shape,"
+            f"WITH {', '.join(ctes)}, j AS (INSERT INTO {SCHEMA}.entry (run, batch, shape,"
             " action, groups, before, after, old_relid, old_place, old_version, relid, place,"
             " version)"
-            " SELECT $1::text, $2::int4, 1, * FROM ("
+            " SELECT $1::text, $2::int4, * FROM ("
             f"{' UNION ALL '.join(entries)}) s (shape, action, groups, before, after, old_relid,"
             " old_place, old_version, relid, place, version))"
             f" SELECT {', '.join(counts)}, $3::int4"

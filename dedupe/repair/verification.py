@@ -89,6 +89,7 @@ def _look_for_groups(
 def _add_up(
     session: Session, known: JournalRun, checks: list[str], findings: list[str]
 ) -> None:
+    agrees = True
     for number, deleted, changed, d, u in session.rows(
         f"SELECT b.number, b.deleted, b.changed, coalesce(d, 0), coalesce(u, 0) FROM {SCHEMA}.batch"
         " b LEFT JOIN (SELECT e.batch, count(*) FILTER (WHERE action = 'd') AS d,"
@@ -97,11 +98,12 @@ def _add_up(
         [known.id],
     ):
         if (deleted, changed) != (d, u):
+            agrees = False
             findings.append(
                 f"batch {number} deleted {deleted} and changed {changed} rows; the journal has"
                 f" {d} and {u}"
             )
-    if not findings:
+    if agrees:
         checks.append("the journal has an entry for every row that was deleted or changed")
 
 

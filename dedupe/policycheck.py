@@ -1,0 +1,145 @@
+"""Whether a policy fits a database: its names are looked up, its expressions read by the server.
+
+Reads the catalogs, and lets the server plan the user's expressions; no row is read.
+"""
+
+from __future__ import annotations
+
+from .errors import PolicyError, QueryFailed
+from .policy import CHOSEN, Policy
+from .references import References
+from .relation import Relation
+from .repair.merging import check_merge
+from .repair.pointing import matches
+from .session import Session
+
+
+def check_policy(session: Session, policy: Policy, references: References) -> None:
+    """Raise PolicyError where a rule names nothing, or cannot be carried out."""
+    _check_root(session, policy, references.relations[references.root])
+    _check_rules(session, policy, references)
+
+
+def _check_root(session: Session, policy: Policy, root: Relation) -> None:
+    """Raise PolicyError where a rule names nothing or fits no column of the table."""
+    names = {column.name for column in root.columns}
+    for name, how in policy.merge.items():
+        if name not in names:
+            raise _no_column(f"--merge {name}={how}", root)
+        check_merge(how, root.column(name), root)
+        column = root.column(name).sql
+        if how in {"min", "max"}:
+            _tried(session, root, column, f"--merge {name}={how}")
+        if how == "union":
+            query = f"SELECT DISTINCT v FROM {root.source}, pg_catalog.unnest({column}) u (v)"
+            _tried_query(session, query, f"--merge {name}={how}")
+    for name in policy.loser.columns:
+        if name not in names:
+            raise _no_column(f"--loser {policy.loser.action}:{name}", root)
+        if policy.loser.action == "rename" and not root.column(name).text:
+            raise PolicyError(
+                f"--loser rename:{name}: the column's type is {root.column(name).type}, not a text",
+                hint="Rename a column of texts, or say another fate of losers.",
+            )
+        if root.column(name).generated or root.column(name).identity_always:
+            raise PolicyError(
+                f"--loser {policy.loser.action}:{name}: {root.label}.{name} is generated",
+                hint="Name a column that can be written.",
+            )
+    for keep in policy.keep:
+        if keep.by in {"oldest", "newest"} and not root.pk:
+            raise PolicyError(
+                f"--keep {keep.by} goes by primary key, and {root.label} has none",
+                hint="Name a column or an expression, such as --keep 'created_at desc'.",
+            )
+        if keep.by in {"oldest", "newest", "most-referenced", CHOSEN}:
+            continue
+        _tried(session, root, f"({keep.by})", f"--keep {keep.by}")
+    if policy.same is not None:
+        query = f"SELECT 1 FROM {root.source} a, {root.source} b WHERE ({policy.same}) AND false"
+        _tried_query(session, query, "the predicate of rows that may be merged")
+
+
+def _check_rules(session: Session, policy: Policy, references: References) -> None:
+    """Raise PolicyError where a rule about a child or a soft reference cannot be carried out."""
+    relations = references.relations
+    for r in references.references:
+        child, parent = relations[r.child], relations[r.parent]
+        columns = r.parent_columns if r.parent == references.root else ()
+        columns += r.columns if r.child == references.root else ()
+        merged = [name for name in columns if name in policy.merge]
+        if merged and not r.lose and not r.twin:
+            raise PolicyError(
+                f"--merge {merged[0]}={policy.merge[merged[0]]}: {child.label}"
+                f" ({', '.join(r.columns)}) references {parent.label} by that column; what it"
+                " becomes and where its rows lead cannot be decided together",
+                hint="Leave that merge out, or change the column before or after the repair.",
+            )
+        if r.soft is None:
+            continue
+        _tried_query(
+            session,
+            f"SELECT 1 FROM {parent.source} p, {child.source} c"
+            f" WHERE {matches(r, parent, child, 'p', 'c')}",
+            f"the soft reference {r.soft.table}.{r.soft.column}",
+        )
+    for relation in relations.values():
+        how = relation.collision
+        _check_collision_merge(session, relation, references)
+        if relation.keys and how.by not in {"survivor", "newest", "oldest"}:
+            _tried(session, relation, f"({how.by})", f"--on-collision {relation.name}={how.by}")
+    known = {name: one for one in relations.values() for name in (one.name, one.label)}
+    for table, pair in policy.drop_self_pairs.items():
+        if table not in known:
+            raise PolicyError(
+                f"drop_self_pairs names {table}, which references none of the tables",
+                hint=f"Tables here: {', '.join(sorted(r.label for r in relations.values()))}.",
+            )
+        for name in pair:
+            if name not in {column.name for column in known[table].columns}:
+                raise _no_column(f"drop_self_pairs of {table}: {name}", known[table])
+
+
+def _check_collision_merge(
+    session: Session, relation: Relation, references: References
+) -> None:
+    """Raise PolicyError where a merge on a collision names or fits no column."""
+    fixed = {name for r in references.of(relation.oid) for name in r.columns}
+    fixed |= {name for r in references.to(relation.oid) for name in r.parent_columns}
+    fixed |= {name for key in relation.keys for name in key.columns}
+    for name, function in relation.collision.merge.items():
+        what = f"--on-collision {relation.name}=...;{name}={function}"
+        if name not in {column.name for column in relation.columns}:
+            raise _no_column(what, relation)
+        check_merge(function, relation.column(name), relation)
+        if name in fixed:
+            raise PolicyError(
+                f"{what}: the column is part of a key or of a reference",
+                hint="Only columns that nothing else hangs on can be merged.",
+            )
+        if function in {"min", "max"}:
+            _tried(session, relation, relation.column(name).sql, what)
+
+
+def _tried(session: Session, root: Relation, expression: str, what: str) -> None:
+    query = f"SELECT 1 FROM {root.source} WHERE false ORDER BY {expression}"
+    _tried_query(session, query, what)
+
+
+def _tried_query(session: Session, query: str, what: str) -> None:
+    """Have the server read a statement of the user's; raises PolicyError with its words."""
+    try:
+        with session.transaction(settings={"search_path": session.own_search_path}):
+            session.rows(f"EXPLAIN {query}")
+    except QueryFailed as error:
+        raise PolicyError(
+            f"{what} cannot be evaluated: {error.message}",
+            hint="Names are those of the table's columns.",
+        ) from error
+
+
+def _no_column(what: str, root: Relation) -> PolicyError:
+    return PolicyError(
+        f"{what} names no column of {root.label}",
+        hint=f"Its columns: {', '.join(column.name for column in root.columns)}.",
+    )
