@@ -102,7 +102,7 @@ class Session:
         connection.adapters.register_loader("json", _LenientJson)
         connection.adapters.register_dumper(str, _LenientStr)
         self.connection = connection
-        self._pinning: dict[tuple[tuple[str, str], ...], sql.Composed] = {}
+        self._pinning: dict[tuple[tuple[str, str], ...], bytes] = {}
         with translated():
             # To a client that speaks UTF-8 such a database refuses to send what is not.
             ascii_only = connection.info.parameter_status("server_encoding") == "SQL_ASCII"
@@ -226,10 +226,12 @@ class Session:
         key = tuple(pins.items())
         pinning = self._pinning.get(key)
         if pinning is None:
-            pinning = self._pinning[key] = set_statement(pins, local=True)
+            # Written once: there are more pins than a short statement takes to run.
+            pinning = set_statement(pins, local=True).as_bytes(self.connection)
+            self._pinning[key] = pinning
         try:
             with translated():
-                self.connection.execute(begin + pinning)
+                self.connection.execute(begin.as_bytes(self.connection) + pinning)
         except QueryFailed as error:
             self.connection.rollback()
             if snapshot is not None and error.sqlstate in _SNAPSHOT_GONE:

@@ -22,7 +22,7 @@ from ..errors import (
     UnreadableData,
 )
 from ..key.catalog import qualified
-from ..scan.chunk import check_plan
+from ..scan.explain import check_plan
 from ..scan.keyorder import amchecked
 from ..session import PINNED, Session
 from ..writer import Writer

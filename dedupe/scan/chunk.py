@@ -13,9 +13,7 @@ Source: https://www.postgresql.org/docs/current/ddl-system-columns.html (ctid, x
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +24,11 @@ from ..key import ResolvedKey
 from ..session import Session
 from ..table import Leaf
 from .checkpoint import UnreadableRow
+from .explain import check_plan
 from .history import HISTORY
 from .identity import rewritten
 from .pace import WIRE_BYTES
+from .packing import Packing, answer, in_heap_order, is_column
 from .spill import Words, mix
 
 #: bits of an address below the block number
@@ -41,11 +41,7 @@ _OFFSETS = 2048
 _WIRE = np.dtype(
     {"names": ["head", "digest"], "formats": [">u8", ">u8"], "offsets": [0, 6], "itemsize": 14}
 )
-#: Writes the records of rows: digest, tid, the test for taking part, FILTER clause.
-Packing = Callable[[str, str, str, str], str]
-
-_COLUMN = re.compile(r'"(?:[^"]|"")+"')
-_PLAN_NODES = {"Aggregate", "Subquery Scan", "Tid Range Scan"}
+_PLAN_NODES = {"Aggregate", "Limit", "Subquery Scan", "Tid Range Scan"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +126,11 @@ class ChunkReader:
         tid = "ctid"
         operands = [[column.expression for column in key.columns] for key in keys]
         parts = [None if key.where is None else f"({key.where}\n)" for key in keys]
-        if not all(_COLUMN.fullmatch(operand) for texts in operands for operand in texts):
+        tests = [
+            key.takes_part(texts, part)
+            for key, texts, part in zip(keys, operands, parts, strict=True)
+        ]
+        if not all(is_column(operand) for texts in operands for operand in texts):
             # Each expression is computed once and used in several places; OFFSET 0 keeps the
             # planner from putting it back into them. Plain columns are cheaper without it.
             columns = ["ctid AS tid"]
@@ -143,8 +143,8 @@ class ChunkReader:
             source = f"(SELECT {', '.join(columns)} FROM {source} OFFSET 0) AS s"
             tid = "tid"
         answers = [
-            _answer(key, texts, part, tid, packing)
-            for key, texts, part in zip(keys, operands, parts, strict=True)
+            answer(key, texts, part, tid, test, packing)
+            for key, texts, part, test in zip(keys, operands, parts, tests, strict=True)
         ]
         return (
             f"SELECT pg_catalog.pg_relation_filenode({leaf.oid}::pg_catalog.oid)::pg_catalog.int8,"
@@ -184,7 +184,9 @@ class ChunkReader:
     def _read(
         self, session: Session, leaf: Leaf, low: int, high: int | None, snapshot: str | None
     ) -> Chunk:
-        query = self.statement(leaf, self._range(leaf, bounded=high is not None), in_heap_order)
+        rows = self._range(leaf, bounded=high is not None)
+        packing = in_heap_order(rows, few=self._horizon is not None)
+        query = self.statement(leaf, rows, packing)
         bounds = [tid_text(low)] + ([tid_text(high)] if high is not None else [])
         with session.transaction(snapshot=snapshot, settings={"search_path": self.search_path}):
             if leaf.oid not in self._checked:
@@ -211,7 +213,8 @@ class ChunkReader:
             if not covers(key, leaf):
                 keys.append(_NOTHING)
                 continue
-            taking_part, packed = next(parts), next(parts)
+            counted, packed = next(parts), next(parts)
+            taking_part = len(packed) // WIRE_BYTES if counted is None else counted
             if len(packed) != WIRE_BYTES * taking_part:
                 raise QueryFailed(
                     f"the server returned {len(packed) // WIRE_BYTES} records for"
@@ -267,69 +270,6 @@ class ChunkReader:
         except UnreadableData:
             return True
         return False
-
-
-def in_any_order(digest: str, tid: str, _takes_part: str, only: str) -> str:
-    """Pack records of rows in any order: address and digest are joined for each row."""
-    return (
-        f"pg_catalog.string_agg(pg_catalog.tidsend({tid}) OPERATOR(pg_catalog.||) {digest},"
-        f" ''::bytea){only}"
-    )
-
-
-def in_heap_order(digest: str, tid: str, takes_part: str, only: str) -> str:
-    """Pack records of rows in the order of their addresses.
-
-    The address is the separator before its digest, which saves joining the two. The
-    first separator is left out by the server; it is the least address.
-    """
-    return (
-        f"pg_catalog.tidsend(pg_catalog.min({tid}) FILTER (WHERE {takes_part}))"
-        " OPERATOR(pg_catalog.||)"
-        f" pg_catalog.string_agg({digest}, pg_catalog.tidsend({tid})){only}"
-    )
-
-
-def _answer(
-    key: ResolvedKey, operands: Sequence[str], part: str | None, tid: str, packing: Packing
-) -> str:
-    """Write, for one key, how many rows take part and their records in one ``bytea``."""
-    takes_part = key.takes_part(operands, part)
-    only = f" FILTER (WHERE {part})" if part else ""
-    if key.nulls_distinct and len(operands) == 1:
-        counted = f"pg_catalog.count({operands[0]}){only}"
-    else:
-        counted = f"pg_catalog.count(*) FILTER (WHERE {takes_part})"
-    records = packing(key.digest(operands), tid, takes_part, only)
-    return f"{counted}, coalesce({records}, ''::bytea)"
-
-
-def check_plan(
-    session: Session,
-    query: str,
-    params: Sequence[object],
-    allowed: set[str],
-    index: str | None = None,
-) -> None:
-    """Raise QueryFailed unless the plan for ``query`` uses only ``allowed`` nodes and ``index``."""
-    ((plan,),) = session.rows(f"EXPLAIN (FORMAT JSON, COSTS OFF) {query}", params)
-    if isinstance(plan, str):
-        plan = json.loads(plan)
-    nodes = list(_nodes(plan[0]["Plan"]))
-    used = {f"{node['Node Type']}" for node in nodes} - allowed
-    used |= {f"index {n['Index Name']}" for n in nodes if n.get("Index Name", index) != index}
-    if used:
-        raise QueryFailed(
-            f"the server would not read as it was asked to but by {', '.join(sorted(used))}",
-            hint="Report this with the server's version and its settings (\\dconfig).",
-            nodes=sorted(used),
-        )
-
-
-def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", ()):
-        yield from _nodes(child)
 
 
 def blocks_now(session: Session, leaf: Leaf) -> int:

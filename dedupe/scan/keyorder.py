@@ -23,8 +23,10 @@ from ..errors import LockNotAvailable, QueryFailed, UnprovenIndex, UnreadableDat
 from ..session import PINNED, Session
 from ..table import Leaf, Table, quoted
 from .checkpoint import Segment
-from .chunk import Chunk, ChunkReader, check_plan, in_any_order, lost_row, tid_address
+from .chunk import Chunk, ChunkReader, lost_row, tid_address
+from .explain import check_plan
 from .pace import ChunkSize
+from .packing import in_any_order
 from .position import Step
 
 #: ask the index and nothing else; without sorting, its order is the answer's

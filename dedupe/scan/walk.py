@@ -9,23 +9,27 @@ shares comes out in slices too.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 
+from .scratch import Scratch
 from .spill import BUCKET_BITS, BUCKETS, Spill, SpillRun, Words
 
 #: bytes that the walk holds for one record of a range, at most
 BYTES_PER_RECORD = 64
 
 Places = npt.NDArray[np.int64]
+#: share of the walk that is done, digests, addresses
+Slice = tuple[float, Words, Words]
 
 _STEP_BITS = 12
 #: slots for each record at least; as many again at most, and twice that where buckets leave gaps
 _SLOTS_PER_RECORD = 3
 
 
-def candidates(spill: Spill, key: int, limit: int) -> Iterator[tuple[float, Words, Words]]:
+def candidates(spill: Spill, key: int, limit: int) -> Iterator[Slice]:
     """Yield (share done, digests, addresses) of records whose digest occurs twice or more.
 
     Slices ascend by (digest, address) and hold no record twice. A digest lies in
@@ -55,15 +59,28 @@ def candidates(spill: Spill, key: int, limit: int) -> Iterator[tuple[float, Word
         low = high
 
 
+def ahead(slices: Iterator[Slice]) -> Iterator[Slice]:
+    """Yield what ``slices`` yields; the next one is made while the last one is worked on.
+
+    Memory: one slice more. The thread that makes them ends with the iterator.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="pgmend-walk") as pool:
+        coming = pool.submit(next, slices, None)
+        while (made := coming.result()) is not None:
+            coming = pool.submit(next, slices, None)
+            yield made
+            # Let go of it before the one after next is made.
+            del made
+
+
 def _twins_of_parts(
     spill: Spill, parts: list[tuple[SpillRun, int, int]], low: int, high: int
 ) -> tuple[Words, Words]:
     """Read the buckets ``low`` to ``high``; the addresses only of the runs that hold a twin."""
-    pieces = [spill.digests(*part) for part in parts]
-    digests = np.concatenate(pieces)
-    ends = np.cumsum([len(piece) for piece in pieces])
-    del pieces
-    hits = _twins(digests, low, high)
+    ends = np.cumsum([end - start for _, start, end in parts])
+    digests = spill.scratch.array("joined", int(ends[-1]), np.uint64)
+    spill.read_digests(parts, digests)
+    hits = _twins(digests, low, high, spill.scratch)
     if not len(hits):
         return digests[:0], digests[:0]
     addresses = np.empty(len(hits), np.uint64)
@@ -77,7 +94,7 @@ def _twins_of_parts(
     return _settled(digests[hits], addresses)
 
 
-def _twins(digests: Words, low: int, high: int) -> Places:
+def _twins(digests: Words, low: int, high: int, scratch: Scratch) -> Places:
     """Return the places of the digests that occur again, ascending.
 
     Nearly all digests are alone, so sorting them all would be wasted. Each record
@@ -87,16 +104,16 @@ def _twins(digests: Words, low: int, high: int) -> Places:
     """
     bits = (_SLOTS_PER_RECORD * len(digests)).bit_length()
     # One more, for a stretch of buckets that begins between two slots.
-    owner = np.empty((1 << bits) + 1, np.uint32)
+    owner = scratch.array("owner", (1 << bits) + 1, np.uint32)
+    slots = scratch.array("moved", len(digests), np.uint64)
     shift = max(0, 64 - BUCKET_BITS + (high - low - 1).bit_length() - bits)
-    slots = digests >> np.uint64(shift)
     # These slots keep the order of the buckets, and so do the records of each run,
     # which keeps a run's stretch of slots in the processor's cache.
+    np.right_shift(digests, np.uint64(shift), out=slots)
     slots -= np.uint64((low << (64 - BUCKET_BITS)) >> shift)
-    shared = _sharing(slots, owner)
-    del slots
+    shared = _sharing(slots, owner, scratch)
     values = digests[shared]
-    again = _sharing(values & np.uint64((1 << bits) - 1), owner)
+    again = _sharing(values & np.uint64((1 << bits) - 1), owner, scratch)
     shared, values = shared[again], values[again]
     order = np.argsort(values)
     equal = values[order[1:]] == values[order[:-1]]
@@ -106,13 +123,16 @@ def _twins(digests: Words, low: int, high: int) -> Places:
     return np.sort(shared[order[twin]])
 
 
-def _sharing(slots: Words, owner: npt.NDArray[np.uint32]) -> Places:
+def _sharing(slots: Words, owner: npt.NDArray[np.uint32], scratch: Scratch) -> Places:
     """Return the places of the records that share their slot; ``owner`` is overwritten."""
     places = slots.view(np.int64)
     mine = np.arange(len(slots), dtype=np.uint32)
+    owners = scratch.array("owners", len(slots), np.uint32)
+    others = scratch.array("others", len(slots), np.bool_)
     owner[places] = mine
-    owners = owner[places]
-    others = owners != mine
+    # mode: only where the places are not checked does ``take`` write straight to ``out``.
+    np.take(owner, places, out=owners, mode="clip")
+    np.not_equal(owners, mine, out=others)
     # The owners of shared slots do not see the others, but are seen by them.
     others[owners[others]] = True
     return np.flatnonzero(others)

@@ -15,8 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from ..connect import Database
 from ..errors import DedupeError, LockNotAvailable, ServerUnavailable, SnapshotLost
 from ..session import Session
@@ -58,14 +56,6 @@ class Batch:
         self.unreadable += step.chunk.unreadable
         self.history = max(self.history, step.chunk.history)
         self.blocks += step.blocks
-
-    def take(self, key: int) -> tuple[Words, Words]:
-        """Join the chunks of one key and let go of them."""
-        parts, self.records[key] = self.records[key], []
-        if not parts:
-            empty = np.zeros(0, np.uint64)
-            return empty, empty
-        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -127,10 +127,10 @@ class Workplace:
     def append(self, spill: Spill, batch: Batch, rows: list[list[int]]) -> None:
         """Append a batch's records to the spill and count them into ``rows``."""
         for place in range(len(self.keys)):
-            digests, addresses = batch.take(place)
-            rows[place][0] += len(digests)
+            parts, batch.records[place] = batch.records[place], []
+            rows[place][0] += sum(len(digests) for digests, _ in parts)
             rows[place][1] += batch.left_out[place]
-            spill.append(place, digests, addresses)
+            spill.append(place, parts)
         self.tally.spilled = spill.length
 
     def work(self, order: Order) -> Work:

@@ -59,9 +59,9 @@ def test_what_was_appended_is_read_back(path: Path) -> None:
     """
     digests, addresses = random_words(3000, 1), random_words(3000, 2)
     with closing(Spill(path, 0)) as spill:
-        spill.append(0, digests[:1000], addresses[:1000])
-        spill.append(1, digests[1000:1500], addresses[1000:1500])
-        spill.append(0, digests[1500:], addresses[1500:])
+        spill.append(0, [(digests[:1000], addresses[:1000])])
+        spill.append(1, [(digests[1000:1500], addresses[1000:1500])])
+        spill.append(0, [(digests[1500:], addresses[1500:])])
         spill.sync()
         length = spill.length
     assert path.stat().st_size == length == 3 * RUN_OVERHEAD + 3000 * RECORD_BYTES
@@ -78,7 +78,7 @@ def test_a_range_of_digests_is_one_piece_of_every_run(path: Path) -> None:
     digests, addresses = random_words(5000, 3), random_words(5000, 4)
     with closing(Spill(path, 0)) as spill:
         for part in range(0, 5000, 1250):
-            spill.append(7, digests[part : part + 1250], addresses[part : part + 1250])
+            spill.append(7, [(digests[part : part + 1250], addresses[part : part + 1250])])
         runs = spill.runs(7)
         sizes = spill.bucket_sizes(runs)
         buckets = (digests >> np.uint64(64 - BUCKET_BITS)).astype(np.int64)
@@ -95,7 +95,7 @@ def test_a_range_of_digests_is_one_piece_of_every_run(path: Path) -> None:
 
 def test_nothing_appended_writes_nothing(path: Path) -> None:
     with closing(Spill(path, 0)) as spill:
-        spill.append(0, words(), words())
+        spill.append(0, [(words(), words())])
         assert spill.length == 0
         assert spill.runs(0) == []
 
@@ -105,22 +105,22 @@ def test_a_kill_behind_the_checkpoint_costs_only_what_came_after(path: Path) -> 
     Outcome: it is cut off; what is appended then stands where it stood.
     """
     with closing(Spill(path, 0)) as spill:
-        spill.append(0, words(1, 2), words(10, 20))
+        spill.append(0, [(words(1, 2), words(10, 20))])
         spill.sync()
         promised = spill.length
-        spill.append(0, words(3), words(30))
+        spill.append(0, [(words(3), words(30))])
         torn = spill.length - 5
     with path.open("r+b") as file:
         file.truncate(torn)
     with closing(Spill(path, promised)) as spill:
         assert path.stat().st_size == promised
-        spill.append(0, words(4), words(40))
+        spill.append(0, [(words(4), words(40))])
         assert records(spill, 0) == {(1, 10), (2, 20), (4, 40)}
 
 
 def test_a_truncated_spill_is_named(path: Path) -> None:
     with closing(Spill(path, 0)) as spill:
-        spill.append(0, words(1, 2), words(10, 20))
+        spill.append(0, [(words(1, 2), words(10, 20))])
         length = spill.length
     with path.open("r+b") as file:
         file.truncate(length - 1)
@@ -139,9 +139,9 @@ def test_a_truncated_spill_is_named(path: Path) -> None:
 )
 def test_a_changed_header_is_noticed(path: Path, place: int, what: str) -> None:
     with closing(Spill(path, 0)) as spill:
-        spill.append(0, words(5, 6, 7), words(1, 2, 3))
+        spill.append(0, [(words(5, 6, 7), words(1, 2, 3))])
         second = spill.length
-        spill.append(0, words(8), words(4))
+        spill.append(0, [(words(8), words(4))])
         length = spill.length
     with path.open("r+b") as file:
         file.seek(second + place)
@@ -160,18 +160,18 @@ def test_a_full_disk_is_told_with_the_file_and_survived(path: Path) -> None:
     sync everything promised is there, and appending goes on.
     """
     with closing(Spill(path, 0)) as spill:
-        spill.append(0, words(1), words(10))
+        spill.append(0, [(words(1), words(10))])
         spill.sync()
         promised = spill.length
         with largest_file(promised + RUN_OVERHEAD + 8):
             with pytest.raises(LocalStorageError) as caught:
-                spill.append(0, words(2, 3), words(20, 30))
+                spill.append(0, [(words(2, 3), words(20, 30))])
             assert not isinstance(caught.value, RunDirectoryDamaged)
         assert caught.value.path == path
         assert str(path) in caught.value.message
         assert "same command again" in (caught.value.hint or "")
         spill.cut(promised)
-        spill.append(0, words(4), words(40))
+        spill.append(0, [(words(4), words(40))])
         assert records(spill, 0) == {(1, 10), (4, 40)}
 
 

@@ -37,7 +37,7 @@ def twins(records: Sequence[Record]) -> list[Record]:
 def spilled(spill: Spill, runs: Sequence[Sequence[Record]], key: int = 0) -> None:
     for run in runs:
         pairs = np.array(run, np.uint64).reshape(-1, 2)
-        spill.append(key, pairs[:, 0].copy(), pairs[:, 1].copy())
+        spill.append(key, [(pairs[:, 0].copy(), pairs[:, 1].copy())])
 
 
 def walked(spill: Spill, limit: int, key: int = 0) -> list[list[Record]]:
@@ -160,7 +160,7 @@ def test_memory_is_bounded_by_the_limit(tmp_path: Path) -> None:
         for bits in (52, 64):
             for _ in range(5):
                 part = random.integers(0, 1 << bits, limit, np.uint64)
-                spill.append(0, part, np.arange(limit, dtype=np.uint64))
+                spill.append(0, [(part, np.arange(limit, dtype=np.uint64))])
         tracemalloc.start()
         try:
             for _ in candidates(spill, 0, limit):

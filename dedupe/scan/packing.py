@@ -1,0 +1,90 @@
+"""Packing: how the records of a chunk's rows become one ``bytea`` on the server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..key import ResolvedKey
+
+_COLUMN = re.compile(r'"(?:[^"]|"")+"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowSql:
+    """What the rows of a range are called in the statement, for one key."""
+
+    digest: str
+    tid: str
+    #: whether a row takes part
+    takes_part: str
+    #: FILTER clause of the key's predicate, or empty
+    only: str
+    #: whether a row of the heap takes part, where nothing has another name yet
+    test: str
+
+
+#: Writes how the records of rows become one value.
+Packing = Callable[[RowSql], str]
+
+
+def is_column(expression: str) -> bool:
+    """Tell whether a key's expression is a plain column."""
+    return _COLUMN.fullmatch(expression) is not None
+
+
+def in_any_order(row: RowSql) -> str:
+    """Pack records of rows in any order: address and digest are joined for each row."""
+    return (
+        f"pg_catalog.string_agg(pg_catalog.tidsend({row.tid}) OPERATOR(pg_catalog.||)"
+        f" {row.digest}, ''::bytea){row.only}"
+    )
+
+
+def in_heap_order(rows: str, *, few: bool) -> Packing:
+    """Pack records of rows in the order of their addresses; ``rows`` is the FROM clause.
+
+    The address is the separator before its digest, which saves joining the two. The
+    first separator is left out by the server. It is the address of the first row that
+    takes part, which is soon found by looking again, unless ``few`` do or a predicate
+    leaves many out: then the least of them is kept while they are read.
+    """
+
+    def packing(row: RowSql) -> str:
+        joined = f"pg_catalog.string_agg({row.digest}, pg_catalog.tidsend({row.tid})){row.only}"
+        if few or row.only:
+            first = f"pg_catalog.min({row.tid}) FILTER (WHERE {row.takes_part})"
+        else:
+            first = f"(SELECT ctid FROM {rows} AND {row.test} LIMIT 1)"
+        return (
+            f"CASE WHEN {joined} IS NOT NULL"
+            f" THEN pg_catalog.tidsend({first}) OPERATOR(pg_catalog.||) {joined} END"
+        )
+
+    return packing
+
+
+def answer(
+    key: ResolvedKey,
+    operands: Sequence[str],
+    part: str | None,
+    tid: str,
+    test: str,
+    packing: Packing,
+) -> str:
+    """Write, for one key, how many rows take part and their records in one ``bytea``.
+
+    Of a plain column the number of records says as much as a count would: NULL.
+    """
+    takes_part = key.takes_part(operands, part)
+    only = f" FILTER (WHERE {part})" if part else ""
+    if key.nulls_distinct and len(operands) == 1 and not part:
+        plain = is_column(key.columns[0].expression)
+        counted = "NULL::pg_catalog.int8" if plain else f"pg_catalog.count({operands[0]})"
+    else:
+        counted = f"pg_catalog.count(*) FILTER (WHERE {takes_part})"
+    row = RowSql(
+        digest=key.digest(operands), tid=tid, takes_part=takes_part, only=only, test=test
+    )
+    return f"{counted}, coalesce({packing(row)}, ''::bytea)"
