@@ -11,6 +11,8 @@ from typing import Any
 
 from ..errors import QueryFailed, ScanStopped, ServerUnavailable
 from ..progress import RunStatus
+from ..session import Session
+from .beginning import begun, take_horizon
 from .checkpoint import UnreadableRow
 from .chunk import ChunkReader
 from .history import Moment, Witness
@@ -18,7 +20,6 @@ from .keyorder import KeyOrder
 from .pace import rest
 from .position import Order, PhysicalOrder
 from .spill import Spill
-from .sweep import Horizon
 from .workers import RETRY_SECONDS, Batch, read_segments
 from .workplace import Workplace
 
@@ -101,7 +102,12 @@ class MainPass:
         """
         state, tally = self._at.state, self._at.tally
         waiting: deque[_Checkpoint] = deque()
-        with self._witness() as witness:
+        with self._witness() as (session, witness):
+            if not begun(self._at):
+                with _in_doubt():
+                    moment = take_horizon(self._at, session, witness)
+                # There is no more to save once it lasts, but nothing else before.
+                waiting.append(_Checkpoint(moment=moment, positions={}, unreadable=(), facts={}))
 
             def flush(batch: Batch) -> None:
                 self._at.append(spill, batch, tally.main_rows)
@@ -157,15 +163,15 @@ class MainPass:
                 )
 
     @contextmanager
-    def _witness(self) -> Iterator[Witness]:
+    def _witness(self) -> Iterator[tuple[Session, Witness]]:
         """Open a session that tells what a crash of the server could still take back."""
-        horizon = Horizon(**self._at.state.fact("horizon"))
+        settled = self._at.state.fact("horizon")["xmax"] if begun(self._at) else None
         with ExitStack() as stack:
             with _in_doubt():
                 session = stack.enter_context(self._at.database.open(self._at.name))
                 self._at.greet(session)
-                witness = Witness(session, settled=horizon.xmax)
-            yield witness
+                witness = Witness(session, settled=settled)
+            yield session, witness
 
     def _return_to_checkpoint(self, spill: Spill) -> None:
         """Forget what was read since the last checkpoint."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict
 
 from ..confirm import Confirmed, Confirmer
 from ..errors import LockNotAvailable, QueryFailed, ScanStopped, ServerUnavailable
@@ -21,20 +20,19 @@ from ..groups import GroupsWriter
 from ..key import resolve_all
 from ..progress import RunStatus
 from ..session import Session
+from .beginning import begin, begun
 from .checkpoint import UnreadableRow
 from .chunk import ChunkReader, shared_search_path
 from .directory import SPILL_FILE, check_space
-from .history import HISTORY
 from .identity import check_heaps, check_work, identify, read_server
-from .keyorder import leaf_segments
 from .keys import load_scanned
 from .mainpass import MainPass
 from .owner import end_leftovers
 from .pace import STOP_FILE, rest
 from .position import PhysicalOrder, block_segments
 from .spill import RECORD_BYTES, Spill, Words
-from .sweep import Horizon, Snapshot, held_snapshot, lasting_horizon, read_horizon
-from .walk import candidates
+from .sweep import Horizon, Snapshot, held_snapshot, read_horizon
+from .walk import ahead, candidates
 from .workers import RETRY_SECONDS, Batch, read_segments
 from .workplace import Workplace
 
@@ -69,8 +67,7 @@ class Passes:
         """Go through the passes; returns before the end when stopped."""
         finished = False
         while not finished and not self._at.stopped():
-            if not self._at.ask(self._begin_or_go_on):
-                return
+            self._at.ask(self._begin_or_go_on)
             self._check_space()
             spill_path = self._at.path / SPILL_FILE
             # What a sweep appended is not synced, nor wanted again.
@@ -85,35 +82,17 @@ class Passes:
                 finally:
                     self._at.note_messages()
 
-    def _begin_or_go_on(self, session: Session) -> bool:
-        """Take the horizon and cut the table, unless an earlier call has and it still holds.
-
-        Returns False when stopped before.
-        """
-        saved = self._at.state.fact("horizon")
-        if saved is not None and not Horizon(**saved).too_old(read_horizon(session)):
-            return True
-        now = lasting_horizon(session, self._at.stopped)
-        if now is None:
-            return False
-        if saved is not None:
+    def _begin_or_go_on(self, session: Session) -> None:
+        """Begin, unless an earlier call has and its horizon still holds."""
+        if begun(self._at):
+            horizon = Horizon(**self._at.state.fact("horizon"))
+            if not horizon.too_old(read_horizon(session)):
+                return
             self._at.teller.tell(
                 "the scan begins anew: more than 2^30 transactions have passed since it"
                 " began, so new rows can no longer be told from old ones"
             )
-        tally = self._at.tally
-        tally.begin_main_pass()
-        (tally.history,) = session.row(f"SELECT {HISTORY}")
-        by_key = self._at.state.fact("order") == "key"
-        leaves = self._at.table.leaves
-        with self._at.state.commit():
-            self._at.state.move(RunStatus.SCANNING)
-            self._at.state.replace_segments(
-                leaf_segments(leaves) if by_key else block_segments(leaves, self._at.options.jobs)
-            )
-            self._at.state.forget_unreadable()
-            self._at.state.save_facts(horizon=asdict(now), main_length=0, **tally.facts())
-        return True
+        begin(self._at)
 
     def _check_space(self) -> None:
         """Check the disk for the records that are still to come."""
@@ -239,7 +218,7 @@ class Passes:
     def _slices(self, spill: Spill, place: int) -> Iterator[tuple[Words, Words]]:
         """Yield the slices of one key's candidates and tell how far the walk is."""
         limit = self._at.options.budget.walk_records
-        for share, digests, addresses in candidates(spill, place, limit):
+        for share, digests, addresses in ahead(candidates(spill, place, limit)):
             self._at.tally.walked = (place + share) / len(self._at.keys)
             if self._at.held():
                 return

@@ -10,7 +10,6 @@ https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-SNAPSHOT-
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from datetime import datetime
 
 from ..connect import Database
 from ..session import Session
-from .history import Witness
 
 #: transactions after which the age of a row and that of the horizon can no longer be compared
 HORIZON_LIFE = 1 << 30
@@ -71,23 +69,6 @@ def read_horizon(session: Session) -> Horizon:
         " FROM pg_catalog.pg_current_snapshot() s"
     )
     return Horizon(xmin=xmin, xmax=xmax, standby=session.standby)
-
-
-def lasting_horizon(session: Session, stopped: Callable[[], bool]) -> Horizon | None:
-    """Ask for the horizon and wait until a crash of the server can no longer take it back.
-
-    Otherwise a crash could give a transaction's number out again, and what is written
-    under it then would count as written before the horizon. None where a stop was asked
-    for meanwhile. Raises ServerUnavailable.
-    """
-    witness = Witness(session)
-    horizon = read_horizon(session)
-    moment = witness.look()
-    while not witness.lasts(moment):
-        if stopped():
-            return None
-        time.sleep(0.02)
-    return horizon
 
 
 @contextmanager

@@ -89,6 +89,41 @@ def test_transaction_numbers_that_are_given_out_twice(
     assert groups_found(run) == truth
 
 
+def test_a_horizon_that_a_crash_takes_back(
+    own_server: Server, lazy: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scenario: as above, but the row is written once its page has been read again.
+    Outcome: the horizon was taken again after the crash, and the sweep finds the row.
+    """
+    dsn = own_server.dsn("crowd")
+    lazy.execute("CHECKPOINT")
+    for _ in range(50):
+        lazy.execute("BEGIN; SELECT pg_current_xact_id(); ROLLBACK")
+
+    def write() -> None:
+        with psycopg.connect(dsn) as writer:
+            writer.execute("INSERT INTO crowd VALUES (3000, 'name 1000', 'twin')")
+
+    real = PhysicalOrder.step
+    first_page_read = iter([lambda: crash(own_server), write])
+
+    def step(order: PhysicalOrder, *args: Any) -> Step:
+        found = real(order, *args)
+        if args[3] == "0":
+            next(first_page_read, lambda: None)()
+        return found
+
+    monkeypatch.setattr(PhysicalOrder, "step", step)
+    run = scan(dsn, KEY, tmp_path / "run", jobs=1)
+    with observer(dsn) as connection:
+        truth = groups_in_heap(connection, "crowd", "name")
+        row = connection.execute("SELECT ctid::text FROM crowd WHERE id = 3000").fetchone()
+    assert row is not None
+    assert row[0].startswith("(0,"), "the new row is on a page that was read"
+    assert len(truth) == 1
+    assert groups_found(run) == truth
+
+
 def test_a_row_that_lives_again(
     own_server: Server, lazy: Connection, around_first_chunk: Hooks, tmp_path: Path
 ) -> None:
