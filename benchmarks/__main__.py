@@ -15,7 +15,7 @@ from .targets import verdicts
 
 @click.command()
 @click.option("--rows", type=click.IntRange(min=10_000), default=1_000_000, show_default=True)
-@click.option("--rounds", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True)
 @click.option("--memory", metavar="SIZE", default="64MB", show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True, help="For other rows.")

@@ -106,7 +106,7 @@ def measure(asked: Asked, tell: Tell) -> Figures:
         described = machine.describe(lab, load)
         tell(f"building {asked.tenth:,} statuses")
         with statuses(lab, asked.tenth, asked.seed) as table:
-            tenth = _contest(table, [ours], 1, scratch, tell)
+            tenth = _contest(table, [ours], asked.rounds, scratch, tell)
         copies = copies_of(asked.rows)
         tell(f"building {copies:,} rows that are all one group")
         with one_group(lab, copies) as table:

@@ -115,7 +115,12 @@ def database(lab: Server, what: str) -> Iterator[str]:
 
 
 def settle(dsn: str, table: str) -> int:
-    """Leave nothing for the server to do later, and read the whole heap; return its bytes."""
+    """Leave nothing for the server to do later, and read the whole heap; return its bytes.
+
+    A sequential scan of a large table passes through a small ring of buffers, one by address
+    through all of them. A server that has just started would be given that memory page by
+    page by whoever reads so first; one that has run for a while has it.
+    """
     name = sql.Identifier(table)
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(name))
@@ -123,6 +128,10 @@ def settle(dsn: str, table: str) -> int:
         for setting in ("enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan"):
             connection.execute(sql.SQL("SET {} = off").format(sql.Identifier(setting)))
         connection.execute(sql.SQL("SELECT count(*) FROM {}").format(name))
+        connection.execute("SET enable_seqscan = off")
+        connection.execute(
+            sql.SQL("SELECT count(*) FROM {} WHERE ctid >= '(0,0)'").format(name)
+        )
         row = connection.execute(
             "SELECT pg_relation_size(%s::regclass)", [name.as_string(connection)]
         ).fetchone()
