@@ -194,19 +194,33 @@ class Plan:
     def addresses(self) -> Iterator[tuple[int, int, int, str, str]]:
         """Stream (group, rank, leaf's number, ctid, xmin); the survivor's rank is 0.
 
-        Memory: one row. Raises PlanError.
+        The groups come in the order that their survivors stand in the heap: neighbours
+        share pages, of the table and often of what points at it. SQLite sorts the rows,
+        in temporary files where there are many. Raises PlanError, LocalStorageError.
         """
         connection = _connected(self._path)
         try:
             groups = f"{(self.run.path / GROUPS_FILE).absolute().as_uri()}?mode=ro"
             connection.execute("ATTACH ? AS found", (groups,))
             yield from connection.execute(
-                "SELECT d.number, d.ordinal, m.leaf, m.ctid, m.xmin FROM decision d"
-                " CROSS JOIN found.member m ON m.key = ? AND m.number = d.number"
-                " AND m.ordinal = d.member ORDER BY d.number, d.ordinal",
+                "SELECT d.number, d.ordinal, m.leaf, m.ctid, m.xmin FROM decision s"
+                " CROSS JOIN found.member k ON k.key = ?1 AND k.number = s.number"
+                " AND k.ordinal = s.member"
+                " CROSS JOIN decision d ON d.number = s.number"
+                " CROSS JOIN found.member m ON m.key = ?1 AND m.number = d.number"
+                " AND m.ordinal = d.member WHERE s.ordinal = 0"
+                " ORDER BY k.leaf, CAST(substr(k.ctid, 2) AS INTEGER),"
+                " CAST(substr(k.ctid, instr(k.ctid, ',') + 1) AS INTEGER), d.number, d.ordinal",
                 (self.key,),
             )
         except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                raise LocalStorageError(
+                    f"cannot sort the rows of {self._path}: {error}",
+                    hint="Make room where temporary files go, or name another place by"
+                    " SQLITE_TMPDIR, then run the same command again.",
+                    path=self._path,
+                ) from error
             raise _damaged(self._path, error) from error
         finally:
             connection.close()

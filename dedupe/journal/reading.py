@@ -37,7 +37,7 @@ class JournalRun:
     #: settings that the images were written under
     settings: Mapping[str, str]
     round: int
-    #: groups of the round up to this number are done
+    #: groups of the round up to this turn are done
     done: int
     relid: int
     policy: str

@@ -43,7 +43,7 @@ runs = sa.Table(
     sa.Column("reason", sa.Text),
     sa.Column("settings", sa.Text, nullable=False),
     sa.Column("round", sa.Integer, nullable=False),
-    # groups of the round up to this number are done
+    # groups of the round up to this turn are done
     sa.Column("done", sa.Integer, nullable=False),
 )
 
@@ -55,9 +55,12 @@ work = sa.Table(
     sa.Column("grp", sa.Integer, primary_key=True),
     # 0: the survivor
     sa.Column("ordinal", sa.Integer, primary_key=True),
+    # the groups are worked on in the order of these
+    sa.Column("turn", sa.Integer, nullable=False),
     sa.Column("relid", pg.OID, nullable=False),
     sa.Column("place", _Tid, nullable=False),
     sa.Column("version", sa.Text, nullable=False),
+    sa.Index("work_by_turn", "run", "round", "turn"),
 )
 
 heaps = sa.Table(
@@ -97,8 +100,6 @@ batches = sa.Table(
     sa.Column("run", sa.Text, primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("round", sa.Integer, nullable=False),
-    sa.Column("first_group", sa.Integer, nullable=False),
-    sa.Column("last_group", sa.Integer, nullable=False),
     # that were repaired, those that were skipped left out
     sa.Column("groups", sa.Integer, nullable=False),
     sa.Column("deleted", sa.BigInteger, nullable=False),

@@ -81,7 +81,7 @@ class Batches:
             writer.rows(statement)
 
     def run(self, round_: int, after: int, last: int) -> None:
-        """Repair the groups behind ``after`` up to ``last`` of a round.
+        """Repair the groups of a round whose turn lies behind ``after``, up to ``last``.
 
         Locks: their rows and those that point at them, until the batch commits; FOR KEY
         SHARE on survivors by the foreign keys' own checks. Raises UnplannedEffect,
@@ -97,7 +97,7 @@ class Batches:
                 "SELECT c.oid::int8, pg_catalog.quote_ident(n.nspname) || '.'"
                 " || pg_catalog.quote_ident(c.relname) FROM (SELECT DISTINCT relid"
                 f" FROM {SCHEMA}.work WHERE run = $1::text AND round = $2::int4"
-                " AND grp > $3::int4 AND grp <= $4::int4) w"
+                " AND turn > $3::int4 AND turn <= $4::int4) w"
                 " JOIN pg_catalog.pg_class c ON c.oid = w.relid"
                 " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace ORDER BY c.oid",
                 mine,
@@ -108,23 +108,29 @@ class Batches:
             writer.rows(ROOT_LOSERS, mine)
             if self._policy.loser.action == "delete":
                 self._follow()
-                self._apply(round_, mine, started)
+                self._apply(round_, started)
             else:
-                self._change_in_place(round_, mine, started)
+                self._change_in_place(round_, started)
             writer.rows(
                 f"UPDATE {SCHEMA}.run SET done = $2::int4 WHERE id = $1::text", [self._run, last]
             )
 
-    def skip(self, round_: int, group: int, reason: str) -> None:
-        """Leave a group as it is, with the reason, and go on behind it."""
+    def skip(self, round_: int, turn: int, reason: str) -> int:
+        """Leave the group whose turn it is as it is, with the reason; return its number."""
         with self._writer.writing():
+            (group,) = self._writer.row(
+                f"SELECT DISTINCT grp FROM {SCHEMA}.work WHERE run = $1::text"
+                " AND round = $2::int4 AND turn = $3::int4",
+                [self._run, round_, turn],
+            )
             self._writer.rows(
                 f"INSERT INTO {SCHEMA}.skipped VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
                 [self._run, round_, group, reason],
             )
             self._writer.rows(
-                f"UPDATE {SCHEMA}.run SET done = $2::int4 WHERE id = $1::text", [self._run, group]
+                f"UPDATE {SCHEMA}.run SET done = $2::int4 WHERE id = $1::text", [self._run, turn]
             )
+        return int(group)
 
     def _follow(self) -> None:
         """Find all that points at the rows that go, and what becomes equal by that."""
@@ -174,7 +180,7 @@ class Batches:
             hint="Repair fewer groups at a time (--max-groups), or report this as a bug.",
         )
 
-    def _apply(self, round_: int, mine: list[object], started: float) -> None:
+    def _apply(self, round_: int, started: float) -> None:
         """Change everything in one statement and compare the effects with what was meant."""
         writer, statements = self._writer, self._statements
         leaf_of = self._leaf_of
@@ -220,10 +226,10 @@ class Batches:
             if self._triggers_off:
                 writer.set_local({"session_replication_role": "origin"})
         self._enter(
-            number, round_, mine, started, deleted=meant_deletes, changed=meant_updates
+            number, round_, started, deleted=meant_deletes, changed=meant_updates
         )
 
-    def _change_in_place(self, round_: int, mine: list[object], started: float) -> None:
+    def _change_in_place(self, round_: int, started: float) -> None:
         """Rename or blank the losers."""
         writer, loser = self._writer, self._policy.loser
         root = self._references.relations[self._references.root]
@@ -246,7 +252,7 @@ class Batches:
             self._compare([counts[0]], [meant], [root.oid])
             writer.set_local({"search_path": ""})
         self._enter(
-            number, round_, mine, started, deleted={}, changed={root.oid: meant} if meant else {}
+            number, round_, started, deleted={}, changed={root.oid: meant} if meant else {}
         )
 
     def _next_number(self) -> int:
@@ -260,7 +266,6 @@ class Batches:
         self,
         number: int,
         round_: int,
-        mine: list[object],
         started: float,
         *,
         deleted: dict[int, int],
@@ -270,12 +275,12 @@ class Batches:
         (groups,) = self._writer.row(f"SELECT count(DISTINCT grp) FROM {LOSER} WHERE level = 0")
         seconds = time.monotonic() - started
         self._writer.rows(
-            f"INSERT INTO {SCHEMA}.batch (run, number, round, first_group, last_group,"
-            " groups, deleted, changed, at, seconds, heaps) VALUES ($1, $2, $3, $4, $5, $6, $7,"
-            f" $8, pg_catalog.now(), $9, {HEAPS_OF_BATCH})",
+            f"INSERT INTO {SCHEMA}.batch (run, number, round, groups,"
+            " deleted, changed, at, seconds, heaps) VALUES ($1, $2, $3, $4, $5, $6,"
+            f" pg_catalog.now(), $7, {HEAPS_OF_BATCH})",
             [
-                self._run, number, round_, int(str(mine[2])) + 1, mine[3], groups,
-                sum(deleted.values()), sum(changed.values()), seconds,
+                self._run, number, round_, groups, sum(deleted.values()), sum(changed.values()),
+                seconds,
             ],
         )
 

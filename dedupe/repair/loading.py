@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import count, groupby
+from operator import itemgetter
+
 from ..journal import SCHEMA
 from ..plan import Plan
 from ..writer import Writer
@@ -9,12 +12,17 @@ from ..writer import Writer
 
 def load_round(writer: Writer, run: str, plan: Plan, round_: int) -> None:
     """Copy a plan's decisions into the database as a round; only inside ``writing``."""
+    turns = count(1)
     oids = [oid for oid, *_ in plan.run.identity.leaves]
     writer.copy_rows(
-        f"COPY {SCHEMA}.work (run, round, grp, ordinal, relid, place, version) FROM STDIN",
+        f"COPY {SCHEMA}.work (run, round, turn, grp, ordinal, relid, place, version)"
+        " FROM STDIN",
         (
-            (run, round_, group, ordinal, oids[leaf], ctid, xmin)
-            for group, ordinal, leaf, ctid, xmin in plan.addresses()
+            (run, round_, turn, group, ordinal, oids[leaf], ctid, xmin)
+            for (group, rows), turn in zip(
+                groupby(plan.addresses(), key=itemgetter(0)), turns, strict=False
+            )
+            for _, ordinal, leaf, ctid, xmin in rows
         ),
     )
     writer.rows(

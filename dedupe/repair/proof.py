@@ -10,7 +10,8 @@ https://www.postgresql.org/docs/current/sql-reindex.html
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ..errors import (
@@ -43,6 +44,7 @@ _NODES = {"Aggregate", "Subquery Scan", "WindowAgg", "Index Scan"}
 _ONLY_NODES = {"Aggregate", "Subquery Scan", "WindowAgg", "Index Only Scan"}
 _HEAP_NODES = {"Aggregate", "Tid Range Scan"}
 _CANCELED = "57014"
+_PROOFS_AT_A_TIME = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,35 +111,52 @@ def prove(session: Session, index_oid: int) -> None:
         raise _unproven(index, error.message) from error
 
 
-def trusted(writer: Writer, index_oid: int, tell: Callable[[str], None]) -> int:
-    """Prove an index or rebuild it, and return its oid, which a rebuild changes.
+def prove_or_rebuild(
+    writer: Writer,
+    another: Callable[[], Session],
+    oids: Sequence[int],
+    stopped: Callable[[], bool],
+    tell: Callable[[str], None],
+) -> None:
+    """Prove indexes, two at a time, and rebuild those that cannot be proved.
 
-    The rebuild is ``rebuild.rebuild``: without blocking writers where PostgreSQL can.
-    ``tell`` hears why it is rebuilt. No transaction may be open. Raises DuplicatesLeft
-    where rows violate it (nothing is left behind then), and what ``rebuild`` raises.
+    ``another`` opens a session. A rebuild is ``rebuild.rebuild``: without blocking writers
+    where PostgreSQL can; ``tell`` hears why. No transaction may be open. When ``stopped``
+    says True no further proof is begun, and nothing is rebuilt. Raises DuplicatesLeft where
+    rows violate one (nothing is left behind then), and what ``rebuild`` and ``prove`` raise.
     """
-    index = _described(writer, index_oid)
-    try:
-        prove(writer, index_oid)
-    except UnprovenIndex as error:
-        tell(f"{error.message}; it is rebuilt")
-    else:
-        return index_oid
-    try:
-        rebuild(writer, index_oid, tell)
-    except DuplicatesLeft as error:
-        raise DuplicatesLeft(
-            error.message,
-            hint=f"Scan and repair the key of {index.label} first.",
-            **error.facts,
-        ) from error
-    (oid,) = writer.row(
-        "SELECT c.oid::int8 FROM pg_catalog.pg_class c"
-        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE n.nspname = $1 AND c.relname = $2",
-        [index.schema, index.name],
-    )
-    return int(oid)
+    found: dict[int, UnprovenIndex] = {}
+
+    def proof(oid: int) -> None:
+        if stopped():
+            return
+        with another() as session:
+            try:
+                prove(session, oid)
+            except UnprovenIndex as error:
+                found[oid] = error
+
+    with ThreadPoolExecutor(_PROOFS_AT_A_TIME, thread_name_prefix="pgmend-proof") as pool:
+        proofs = [pool.submit(proof, oid) for oid in oids]
+        try:
+            for each in proofs:
+                each.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    for oid in oids:
+        if oid not in found or stopped():
+            continue
+        tell(f"{found[oid].message}; it is rebuilt")
+        index = _described(writer, oid)
+        try:
+            rebuild(writer, oid, tell)
+        except DuplicatesLeft as error:
+            raise DuplicatesLeft(
+                error.message,
+                hint=f"Scan and repair the key of {index.label} first.",
+                **error.facts,
+            ) from error
 
 
 def _described(session: Session, index_oid: int) -> _Index:

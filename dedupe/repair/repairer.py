@@ -93,7 +93,10 @@ class Repairer:
             lock_run(writer, self._run, self._telling)
             self._begin(writer)
             key = resolved_key(writer, self._plan.run, self._plan.key)
-            prepare(writer, self._run, self._references, key.index_oid, self._telling)
+            prepare(
+                writer, lambda: self._database.open(self._name), self._run, self._references,
+                key.index_oid, self._telling,
+            )
             batches = Batches(
                 writer, self._run, self._references, self._plan.policy, key,
                 triggers_off=self._triggers_off,
@@ -276,8 +279,8 @@ class Repairer:
 
     def _repair_round(self, writer: Writer, batches: Batches, round_: int, done: int) -> None:
         (total, before) = writer.row(
-            "SELECT count(DISTINCT grp), count(DISTINCT grp) FILTER (WHERE grp <= $3::int4)"
-            f" FROM {SCHEMA}.work WHERE run = $1::text AND round = $2::int4",
+            "SELECT count(*), count(*) FILTER (WHERE turn <= $3::int4)"
+            f" FROM {SCHEMA}.work WHERE ordinal = 0 AND run = $1::text AND round = $2::int4",
             [self._run, round_, done],
         )
         self._telling.phase("repairing", total, before)
@@ -286,8 +289,8 @@ class Repairer:
             self._wait_for_standbys(writer)
             part = [
                 n for (n,) in writer.rows(
-                    f"SELECT DISTINCT grp FROM {SCHEMA}.work WHERE run = $1::text"
-                    " AND round = $2::int4 AND grp > $3::int4 ORDER BY 1 LIMIT $4::int4",
+                    f"SELECT turn FROM {SCHEMA}.work WHERE ordinal = 0 AND run = $1::text"
+                    " AND round = $2::int4 AND turn > $3::int4 ORDER BY 1 LIMIT $4::int4",
                     [self._run, round_, done, self._size],
                 )
             ]
@@ -302,7 +305,7 @@ class Repairer:
     def _one_batch(
         self, batches: Batches, round_: int, done: int, part: list[int]
     ) -> float:
-        """Repair some groups; what fails is halved until the failing group is alone."""
+        """Repair the groups of some turns; what fails is halved until it is alone."""
         tries = 0
         while True:
             started = time.monotonic()
@@ -331,8 +334,8 @@ class Repairer:
         self, batches: Batches, round_: int, done: int, part: list[int], error: DedupeError
     ) -> float:
         if len(part) == 1:
-            batches.skip(round_, part[0], error.message)
-            self._telling.say(f"group {part[0]} was left as it is: {error.message}")
+            group = batches.skip(round_, part[0], error.message)
+            self._telling.say(f"group {group} was left as it is: {error.message}")
             return 0.0
         middle = len(part) // 2
         first = self._one_batch(batches, round_, done, part[:middle])

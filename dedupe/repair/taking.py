@@ -33,11 +33,11 @@ TEMPORARY = tuple(
 def lock_rows(leaf_sql: str, leaf_oid: int) -> str:
     """Write the statement that locks the rows of a batch in one leaf.
 
-    Parameters: run, round, the group before the first, the last group.
+    Parameters: run, round, the turn before the first, the last turn.
     """
     return (
         f"WITH w AS MATERIALIZED (SELECT place FROM {SCHEMA}.work WHERE run = $1::text"
-        f" AND round = $2::int4 AND grp > $3::int4 AND grp <= $4::int4 AND relid = {leaf_oid}"
+        f" AND round = $2::int4 AND turn > $3::int4 AND turn <= $4::int4 AND relid = {leaf_oid}"
         " ORDER BY place), l AS MATERIALIZED (SELECT t.tableoid AS relid, t.ctid AS place,"
         f" t.xmin::text AS version FROM w JOIN ONLY {leaf_sql} t ON t.ctid = w.place"
         " FOR UPDATE OF t) INSERT INTO pg_temp.pgmend_locked SELECT * FROM l"
@@ -50,7 +50,7 @@ SKIP_CHANGED = (
     f" 'a row was changed since the plan' FROM {SCHEMA}.work w"
     " LEFT JOIN pg_temp.pgmend_locked l"
     " ON l.relid = w.relid AND l.place = w.place AND l.version = w.version"
-    " WHERE w.run = $1::text AND w.round = $2::int4 AND w.grp > $3::int4 AND w.grp <= $4::int4"
+    " WHERE w.run = $1::text AND w.round = $2::int4 AND w.turn > $3::int4 AND w.turn <= $4::int4"
     " AND l.place IS NULL ON CONFLICT DO NOTHING"
 )
 #: The rows that the plan lets go; parameters as for ``lock_rows``.
@@ -58,7 +58,7 @@ ROOT_LOSERS = (
     f"INSERT INTO {LOSER} SELECT w.relid, w.place, s.relid, s.place, w.grp, 0"
     f" FROM {SCHEMA}.work w JOIN {SCHEMA}.work s"
     " ON s.run = w.run AND s.round = w.round AND s.grp = w.grp AND s.ordinal = 0"
-    " WHERE w.run = $1::text AND w.round = $2::int4 AND w.grp > $3::int4 AND w.grp <= $4::int4"
+    " WHERE w.run = $1::text AND w.round = $2::int4 AND w.turn > $3::int4 AND w.turn <= $4::int4"
     f" AND w.ordinal > 0 AND NOT EXISTS (SELECT FROM {SCHEMA}.skipped k"
     " WHERE k.run = w.run AND k.round = w.round AND k.grp = w.grp)"
 )
