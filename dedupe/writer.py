@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import psycopg
@@ -21,6 +22,8 @@ from psycopg.pq import TransactionStatus
 
 from .driver_errors import translated
 from .session import Session, set_statement
+
+_LINES_AT_A_TIME = 1000
 
 #: What a writing transaction runs under beyond ``session.PINNED``.
 WRITING: Mapping[str, str] = {
@@ -88,13 +91,14 @@ class Writer(Session):
             )
             return cursor.rowcount
 
-    def copy_rows(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
-        """Stream rows into a table with ``COPY … FROM STDIN``; memory: a buffer."""
+    def copy_lines(self, statement: str, lines: Iterable[str]) -> None:
+        """Stream lines in COPY's text format with ``COPY … FROM STDIN``; memory: a buffer."""
+        rest = iter(lines)
         with translated():
             cursor = self.connection.cursor()
             with cursor.copy(statement.encode("utf-8", "surrogateescape")) as copy:
-                for row in rows:
-                    copy.write_row(row)
+                while block := "".join(islice(rest, _LINES_AT_A_TIME)):
+                    copy.write(block)
 
     def alone(self, statement: str) -> None:
         """Run a statement that must not stand in a transaction (CREATE INDEX CONCURRENTLY).

@@ -50,18 +50,19 @@ def find_run(session: Session, run: str) -> JournalRun | None:
     """Return what the journal knows of a run, or None."""
     if not exists(session):
         return None
-    return next((one for one in _runs(session) if one.id == run), None)
+    return next(iter(_runs(session, run)), None)
 
 
-def _runs(session: Session) -> list[JournalRun]:
+def _runs(session: Session, run: str | None = None) -> list[JournalRun]:
     rows = session.rows(
         f"""
         SELECT r.id, r.table_name, r.key_name, r.state, r.started, r.finished,
             (SELECT coalesce(sum(b.groups), 0)::int8 FROM {SCHEMA}.batch b WHERE b.run = r.id),
             (SELECT count(*) FROM {SCHEMA}.entry e WHERE e.run = r.id AND {standing('e')}),
             r.reason, r.settings, r.round, r.done, r.relid::int8, r.policy, r.fingerprint, r.asked
-        FROM {SCHEMA}.run r ORDER BY r.started, r.id
+        FROM {SCHEMA}.run r WHERE $1::text IS NULL OR r.id = $1 ORDER BY r.started, r.id
         """,
+        [run],
     )
     return [
         JournalRun(

@@ -14,11 +14,11 @@ def load_round(writer: Writer, run: str, plan: Plan, round_: int) -> None:
     """Copy a plan's decisions into the database as a round; only inside ``writing``."""
     turns = count(1)
     oids = [oid for oid, *_ in plan.run.identity.leaves]
-    writer.copy_rows(
+    writer.copy_lines(
         f"COPY {SCHEMA}.work (run, round, turn, grp, ordinal, relid, place, version)"
         " FROM STDIN",
         (
-            (run, round_, turn, group, ordinal, oids[leaf], ctid, xmin)
+            f"{run}\t{round_}\t{turn}\t{group}\t{ordinal}\t{oids[leaf]}\t{ctid}\t{xmin}\n"
             for (group, rows), turn in zip(
                 groupby(plan.addresses(), key=itemgetter(0)), turns, strict=False
             )

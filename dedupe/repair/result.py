@@ -84,9 +84,11 @@ def summary(
     deleted: dict[str, int] = {}
     changed: dict[str, int] = {}
     for schema, table, action, rows in session.rows(
-        f"SELECT s.schema_name, s.table_name, e.action::text, count(*) FROM {SCHEMA}.entry e"
-        f" JOIN {SCHEMA}.shape s ON s.run = e.run AND s.number = e.shape"
-        " WHERE e.run = $1::text GROUP BY 1, 2, 3 ORDER BY 1, 2",
+        "SELECT s.schema_name, s.table_name, n.action, pg_catalog.sum(n.rows)::int8 FROM"
+        " (SELECT e.shape, e.action::text AS action, count(*) AS rows"
+        f" FROM {SCHEMA}.entry e WHERE e.run = $1::text GROUP BY 1, 2) n"
+        f" JOIN {SCHEMA}.shape s ON s.run = $1::text AND s.number = n.shape"
+        " GROUP BY 1, 2, 3 ORDER BY 1, 2",
         [base.run_id],
     ):
         (deleted if action == "d" else changed)[f"{schema}.{table}"] = rows
