@@ -11,7 +11,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from .forking import Forks
+
 ROOT = Path(__file__).parents[2]
+#: variables that say something to the interpreter as it starts
+_OF_THE_INTERPRETER = ("LANG", "LC_", "PYTHON")
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -21,6 +25,7 @@ class Command:
 
     where: Path
     env: Mapping[str, str]
+    forks: Forks
 
     def argv(self, *arguments: str) -> list[str]:
         return [sys.executable, "-W", "error", "-m", "cli", *arguments]
@@ -28,11 +33,14 @@ class Command:
     def __call__(
         self, *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
+        whole = {**self.env, **(env or {})}
+        if not any(name.startswith(_OF_THE_INTERPRETER) for name in env or {}):
+            return self.forks.run(arguments, cwd=cwd or self.where, env=whole)
         # A terminal or pipe on stdin that the command reads would make the test hang.
         return subprocess.run(
             self.argv(*arguments),
             cwd=cwd or self.where,
-            env={**self.env, **(env or {})},
+            env=whole,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -61,18 +69,26 @@ def clean_environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "PGPASSFILE": "/nonexistent"}
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Give the process that forks for the runs of the command."""
+    started = Forks(clean_environment())
+    yield started
+    started.close()
+
+
 @pytest.fixture
-def offline(tmp_path: Path) -> Command:
+def offline(tmp_path: Path, forks: Forks) -> Command:
     """Give the command without a database."""
     where = tmp_path / "cwd"
     where.mkdir()
-    return Command(where, clean_environment())
+    return Command(where, clean_environment(), forks)
 
 
 @pytest.fixture
 def pgmend(offline: Command, database: str) -> Command:
     """Give the command with DATABASE_URL naming the test's own database."""
-    return Command(offline.where, {**offline.env, "DATABASE_URL": database})
+    return Command(offline.where, {**offline.env, "DATABASE_URL": database}, offline.forks)
 
 
 @pytest.fixture
