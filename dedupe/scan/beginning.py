@@ -29,6 +29,7 @@ def begun(at: Workplace) -> bool:
 def begin(at: Workplace) -> None:
     """Cut the table into segments and forget what was read before."""
     at.tally.begin_main_pass()
+    at.tally.history = 0
     by_key = at.state.fact("order") == "key"
     leaves = at.table.leaves
     with at.state.commit():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
-from .spill import RECORD_BYTES
+from .spill import APPEND_BYTES, RECORD_BYTES
 from .walk import BYTES_PER_RECORD
 
 #: seconds that a chunk aims at
@@ -59,7 +59,7 @@ class Budget:
     def share(cls, memory: int, jobs: int) -> Budget:
         """Divide ``memory`` bytes; raises UsageError when they are too few.
 
-        One buffer fills while another one is sorted and written (its 20 bytes a
+        One buffer fills while another one is sorted and written (APPEND_BYTES a
         record on top); a chunk's answer is held by libpq's buffer (up to twice
         its size), libpq's result, Python's bytes and the decoded arrays.
         """
@@ -67,8 +67,9 @@ class Budget:
             raise UsageError(
                 f"{memory} bytes of memory are too few", hint="The least is 8MiB."
             )
-        gather = memory // 8
-        chunk = (memory - 3 * gather - gather // 4) // (6 * jobs)
+        gather = memory // 10
+        sorting = gather // RECORD_BYTES * APPEND_BYTES
+        chunk = (memory - 2 * gather - sorting) // (6 * jobs)
         if chunk < 64 << 10:
             raise UsageError(
                 f"{memory} bytes of memory are too few for {jobs} jobs",

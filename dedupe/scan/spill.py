@@ -34,6 +34,8 @@ BUCKET_BITS = 12
 BUCKETS = 1 << BUCKET_BITS
 #: bytes of a record in the file
 RECORD_BYTES = 16
+#: bytes that ``append`` takes for a record, half of them kept for the next run
+APPEND_BYTES = 36
 
 _HEADER = struct.Struct("<4sHHQI")
 _MAGIC = b"pgm1"
@@ -119,9 +121,8 @@ class Spill:
     def append(self, key: int, parts: Sequence[tuple[Words, Words]]) -> None:
         """Append the records of ``parts`` (digests, addresses), joined, as one run.
 
-        Memory: about 36 bytes a record, of which 18 are kept for the next run. Raises
-        LocalStorageError (a full disk among others); the file then ends with what does
-        not count, and the next ``cut`` removes it.
+        Memory: APPEND_BYTES a record. Raises LocalStorageError (a full disk among others);
+        the file then ends with what does not count, and the next ``cut`` removes it.
         """
         records = sum(len(digests) for digests, _ in parts)
         if not records:

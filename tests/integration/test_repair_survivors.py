@@ -221,3 +221,21 @@ def test_losers_that_are_only_reported(shop: Shop) -> None:
     result = repair(made, db=shop.dsn, execute=True)
     assert (result.status, result.left) == ("left", 2)
     unchanged(shop)
+
+
+def test_groups_are_repaired_in_the_order_of_the_rows_that_stay(shop: Shop) -> None:
+    """Outcome: neighbours share a batch, whatever the digests of their keys."""
+    shop.make(
+        "CREATE TABLE t (id int8 PRIMARY KEY, k text); CREATE UNIQUE INDEX u ON t (k);"
+        "INSERT INTO t SELECT n, 'k' || n FROM generate_series(1, 900) n",
+        "u",
+        "INSERT INTO t SELECT 1000 + n, 'k' || n FROM generate_series(1, 900) n",
+    )
+    made = shop.planned("u")
+    shop.repaired(made)
+    batches = shop.server.execute(
+        "SELECT min(replace(before[2], 'k', '')::int), max(replace(before[2], 'k', '')::int)"
+        " FROM pgmend.entry GROUP BY batch ORDER BY batch"
+    ).fetchall()
+    assert len(batches) > 1
+    assert [*sum(batches, ())] == sorted(sum(batches, ()))

@@ -22,7 +22,7 @@ from dedupe.scan.pace import (
     peak_memory,
     rest,
 )
-from dedupe.scan.spill import RECORD_BYTES
+from dedupe.scan.spill import APPEND_BYTES, RECORD_BYTES
 from dedupe.scan.walk import BYTES_PER_RECORD
 
 MIB = 1 << 20
@@ -67,7 +67,7 @@ def test_the_parts_stay_within_the_whole(memory: int, jobs: int) -> None:
     # A worker's share must be worth a query: about 5/8 of all, in six copies.
     assume(memory >= jobs * MIB)
     budget = Budget.share(memory, jobs)
-    sorting = budget.gather_bytes * 20 // RECORD_BYTES
+    sorting = budget.gather_bytes * APPEND_BYTES // RECORD_BYTES
     reading = 2 * budget.gather_bytes + jobs * 6 * budget.chunk_bytes
     assert reading + sorting <= memory
     assert budget.walk_records * BYTES_PER_RECORD <= memory
