@@ -97,7 +97,8 @@ class Reporter:
             return
         self._phase, self._waiting, self._last_line = event.phase, event.waiting, now
         counts = _counts(event)
-        parts = [event.phase, *([f"{event.fraction:.0%}", *counts] if counts else [])]
+        share = [f"{event.fraction:.0%}"] if counts or event.fraction else []
+        parts = [event.phase, *share, *counts]
         if event.eta_seconds:
             parts.append(f"about {_duration(event.eta_seconds)} left")
         if event.waiting:

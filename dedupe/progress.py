@@ -74,7 +74,8 @@ class RepairProgress:
     """One look at a running repair, undo or verification."""
 
     #: what is being done: ``preparing``, ``repairing``, ``looking again``, ``rebuilding``,
-    #: ``undoing``, ``verifying``
+    #: ``undoing``; in a verification ``looking for groups``, ``following references``,
+    #: ``proving the index``
     phase: str
     #: share of the phase that is done, 0 to 1
     fraction: float

@@ -22,6 +22,7 @@ class Telling:
         self._started = time.monotonic()
         self._last = 0.0
         self._phase, self._done, self._total = "preparing", 0, 0
+        self._share = 0.0
         self._estimate = Estimate()
 
     @property
@@ -32,12 +33,19 @@ class Telling:
     def phase(self, name: str, total: int = 0, done: int = 0) -> None:
         """Begin a phase."""
         self._phase, self._total, self._done = name, total, done
+        self._share = 0.0
         self._estimate = Estimate()
         self._tell()
 
     def did(self, groups: int) -> None:
         """Count groups that are done."""
         self._done += groups
+        if time.monotonic() - self._last > _EVERY:
+            self._tell()
+
+    def share(self, fraction: float) -> None:
+        """Say how much of a phase is done that does not count groups."""
+        self._share = fraction
         if time.monotonic() - self._last > _EVERY:
             self._tell()
 
@@ -57,7 +65,7 @@ class Telling:
         """Raise RepairStopped if that was asked for."""
         if self._stop is not None and self._stop.is_set():
             raise RepairStopped(
-                "stopped between two batches, as asked",
+                "stopped at a safe point, as asked",
                 hint="Give the same command again: it goes on where it stopped.",
             )
 
@@ -68,7 +76,7 @@ class Telling:
 
     def _tell(self, *, waiting: str | None = None, message: str | None = None) -> None:
         self._last = time.monotonic()
-        fraction = self._done / self._total if self._total else 0.0
+        fraction = self._done / self._total if self._total else self._share
         left = self._estimate.left(self.seconds, fraction)
         if self._listener is not None:
             self._listener(

@@ -10,7 +10,6 @@ from pathlib import Path
 from .. import journal
 from ..connect import Connectable, Database, connect
 from ..errors import (
-    RefusedError,
     UndoRefused,
     UsageError,
 )
@@ -57,12 +56,7 @@ def undo(
     database, run_id = found_run(run, db)
     telling = Telling(on_progress, stop)
     with database.open("pgmend undo") as session:
-        known = journal.find_run(session, run_id)
-        if known is None:
-            raise RefusedError(
-                f"the journal of this database has no repair {run_id}: there is nothing to undo",
-                hint="List what it has with: pgmend journal list",
-            )
+        known = journal.known_run(session, run_id)
         if known.state == "undone":
             return UndoResult(status="undone", run_id=run_id, already_done=True)
         if known.settings != image_settings():

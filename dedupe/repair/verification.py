@@ -7,6 +7,7 @@ are resolved by reading both heaps, and the journal is added up.
 from __future__ import annotations
 
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from ..errors import UnprovenIndex
 from ..journal import SCHEMA, JournalRun
 from ..key import ResolvedKey, resolve
 from ..policy import Policy
+from ..progress import Progress
 from ..references import load_references
 from ..scan.run import Run
 from ..scan.scanner import scan
 from ..session import Session
 from .proof import prove
 from .resolving import find_strays, resolve_references
+from .telling import OnRepairProgress, Telling
 from .undoing import found_run
 
 
@@ -43,14 +46,22 @@ class Verification:
         return not self.findings
 
 
-def verify(run: Run | str | Path, *, db: Connectable | None = None) -> Verification:
+def verify(
+    run: Run | str | Path,
+    *,
+    db: Connectable | None = None,
+    on_progress: OnRepairProgress | None = None,
+    stop: threading.Event | None = None,
+) -> Verification:
     """Read everything again: the key's rows, the references, the journal, the index.
 
     ``run`` is a run, its directory, or a run's id (then ``db`` is needed). Reads the heap
     of the table twice and that of each referencing table once; writes nothing but to a
-    temporary directory of its own. Locks: ACCESS SHARE.
-    Raises UnknownObject, UsageError, FailureError.
+    temporary directory of its own. Locks: ACCESS SHARE. ``stop`` ends it between two of
+    these, and the search for groups at once.
+    Raises UnknownObject, UsageError, RepairStopped, FailureError.
     """
+    telling = Telling(on_progress, stop)
     database, run_id = found_run(run, db)
     checks: list[str] = []
     findings: list[str] = []
@@ -58,11 +69,15 @@ def verify(run: Run | str | Path, *, db: Connectable | None = None) -> Verificat
         known = journal.known_run(session, run_id)
         key = resolve(session, known.asked)
         references = load_references(session, key, Policy.from_json(known.policy))
-    groups = _look_for_groups(database, known, checks, findings)
+    groups = _look_for_groups(database, known, telling, checks, findings)
     with database.open("pgmend verify") as session:
+        telling.phase("following references")
         _add_up(session, known, checks, findings)
         resolve_references(session, references, checks, findings)
+        telling.check_stop()
         find_strays(session, run_id, references, checks, findings)
+        telling.check_stop()
+        telling.phase("proving the index")
         _check_index(session, key, checks, findings)
     return Verification(
         run_id=run_id, groups=groups, checks=tuple(checks), findings=tuple(findings)
@@ -70,10 +85,21 @@ def verify(run: Run | str | Path, *, db: Connectable | None = None) -> Verificat
 
 
 def _look_for_groups(
-    database: Database, known: JournalRun, checks: list[str], findings: list[str]
+    database: Database,
+    known: JournalRun,
+    telling: Telling,
+    checks: list[str],
+    findings: list[str],
 ) -> int:
+    def listen(event: Progress) -> None:
+        telling.share(event.fraction)
+        if telling.stopping:
+            event.run.stop()
+
+    telling.phase("looking for groups")
     with tempfile.TemporaryDirectory(prefix="pgmend-verify-") as place:
-        found = scan(database, known.asked, Path(place) / "run")
+        found = scan(database, known.asked, Path(place) / "run", on_progress=listen)
+        telling.check_stop()
         groups = found.keys[0].groups
         findings += [
             f"{row.schema}.{row.table}: block {row.block} cannot be read"

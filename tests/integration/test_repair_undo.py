@@ -20,6 +20,7 @@ from dedupe import (
 )
 from dedupe.errors import RefusedError, RepairStopped, UndoRefused, UnknownObject
 from dedupe.key import MatchKey
+from dedupe.progress import RepairProgress
 
 from ..promises.repaired import copies
 from ..promises.shop import Shop
@@ -324,3 +325,32 @@ def test_two_repairs_are_undone_the_last_one_first(people: Shop) -> None:
     assert undo(second.run, db=people.dsn, execute=True).status == "undone"
     assert undo(first.run, db=people.dsn, execute=True).refused == ()
     unchanged(people)
+
+
+def test_a_verification_tells_where_it_is_and_can_be_stopped(people: Shop) -> None:
+    made = people.planned("people_mail")
+    people.repaired(made)
+    phases: list[str] = []
+    stop = threading.Event()
+
+    def listen(event: RepairProgress) -> None:
+        if event.phase not in phases:
+            phases.append(event.phase)
+        if event.phase == "following references":
+            stop.set()
+
+    assert verify(made.run, on_progress=lambda event: phases.append(event.phase)).clean
+    assert list(dict.fromkeys(phases)) == [
+        "looking for groups", "following references", "proving the index",
+    ]
+    phases.clear()
+    with pytest.raises(RepairStopped, match="stopped at a safe point"):
+        verify(made.run, on_progress=listen, stop=stop)
+    assert phases == ["looking for groups", "following references"]
+
+
+def test_a_run_that_the_journal_does_not_know(people: Shop) -> None:
+    made = people.planned("people_mail")
+    for ask in (verify, undo):
+        with pytest.raises(UnknownObject, match=f"has no run {made.run.id}"):
+            ask(made.run)
