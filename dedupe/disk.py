@@ -5,6 +5,9 @@ Source: https://www.postgresql.org/docs/current/catalog-pg-class.html (reltuples
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import dataclass
+
 from .references import References
 from .repair.helpers import finding_index
 from .session import Session
@@ -15,14 +18,40 @@ _ENTRY = 200
 _INDEX_ENTRY = 20
 
 
-def disk_note(
-    session: Session, references: References, losers: int, index: int | None
-) -> str:
-    """Say how much room the journal, the helper indexes and the rebuild take.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskNeed:
+    """Bytes that a repair takes of the server's disk.
 
     Estimates, and no more than that: how many rows point at the losers is taken to be
-    what it is on the average. How much is free the server does not tell.
+    what it is on the average.
     """
+
+    journal: float
+    #: indexes that are dropped again
+    helpers: float
+    #: the new index beside the old one
+    rebuild: float
+    #: what is kept of the server's log of all that
+    log: float
+
+    @property
+    def total(self) -> float:
+        """All of it at the worst moment."""
+        return self.journal + self.helpers + self.rebuild + self.log
+
+    def __str__(self) -> str:
+        return (
+            f"the server needs about {_shown(self.journal)} for the journal,"
+            f" {_shown(self.helpers)} for indexes that are dropped again,"
+            f" {_shown(self.rebuild)} while the index is rebuilt, and {_shown(self.log)} for its"
+            " log of all that"
+        )
+
+
+def disk_need(
+    session: Session, references: References, losers: int, index: int | None
+) -> DiskNeed:
+    """Estimate how much room the journal, the helper indexes and the rebuild take."""
     root = references.relations[references.root]
     rows, width = _size(session, sorted(root.family))
     journal = losers * (width + _ENTRY)
@@ -41,10 +70,35 @@ def disk_note(
             " FROM pg_catalog.pg_partition_tree($1::oid::regclass) t",
             [index],
         )
+    (most,) = session.row(
+        "SELECT pg_catalog.pg_size_bytes(pg_catalog.current_setting('max_wal_size'))::float8"
+    )
+    # The journal is logged, and what it is about.
+    log = min(most, 2 * journal + helpers + rebuild)
+    return DiskNeed(journal=journal, helpers=helpers, rebuild=rebuild, log=log)
+
+
+def too_little_disk(session: Session, need: DiskNeed) -> str | None:
+    """Say that the server's disk is too small, where that can be known from here.
+
+    It can where the server is reached by a socket, so that its disk is this machine's, and
+    the role may read where its files are; tablespaces are not looked at.
+    """
+    if not session.connection.info.host.startswith(("/", "@")):
+        return None
+    told = session.rows(
+        "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'data_directory'"
+    )
+    try:
+        (place,) = told[0]
+        free = shutil.disk_usage(place).free
+    except (IndexError, OSError):
+        return None
+    if need.total <= free:
+        return None
     return (
-        f"the server needs about {_shown(journal)} for the journal, {_shown(helpers)} for"
-        f" indexes that are dropped again, {_shown(rebuild)} while the index is rebuilt, and the"
-        " log of all that"
+        f"the repair needs about {_shown(need.total)} of the server's disk, and {_shown(free)} are"
+        f" free under {place}"
     )
 
 

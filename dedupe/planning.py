@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .connect import Connectable, Database, connect
-from .disk import disk_note
+from .disk import disk_need
 from .errors import KeyDefinitionError, UsageError
 from .key import ResolvedKey, resolve
 from .plan import Plan, PlannedReference, check_unbegun, write_plan
@@ -134,7 +134,7 @@ def make_plan(
             facts["statements"] = _shapes(references, policy)
             facts["notes"] = [
                 *_notes(policy, planner, references),
-                disk_note(session, references, planner.losers, key.index_oid),
+                str(disk_need(session, references, planner.losers, key.index_oid)),
             ]
 
         def noted(found: Iterator[tuple[int, list[int]]]) -> Iterator[tuple[int, list[int]]]:

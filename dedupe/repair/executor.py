@@ -7,6 +7,7 @@ from typing import Literal
 
 from .. import journal
 from ..connect import Connectable, connect
+from ..disk import disk_need, too_little_disk
 from ..errors import (
     NotReady,
     PlanError,
@@ -93,6 +94,10 @@ def repair(
             session, references, plan.policy,
             unreadable=unreadable, triggers_off=triggers == "off", index=key.index_oid,
         )
+        if known is None:
+            need = disk_need(session, references, plan.losers, key.index_oid)
+            if (short := too_little_disk(session, need)) is not None:
+                reasons = (*reasons, short)
     if reasons:
         raise NotReady(
             "the repair cannot begin: " + "; ".join(reasons),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,6 +53,20 @@ def test_an_owner_of_the_tables_may_repair(people: Shop) -> None:
         assert (result.status, result.left) == ("repaired", 0)
         assert dsn.partition("user=")[2].split()[0] in result.target
         assert people.rows("SELECT p FROM c") == [1]
+
+
+def test_too_small_a_disk_is_told_before_anything_is_written(people: Shop) -> None:
+    """Scenario: by what the planner believes there are more child rows than the disk holds
+    journal for.
+    """
+    made = people.planned("people_mail")
+    people.server.execute("UPDATE pg_class SET reltuples = 1e13 WHERE relname = 'c'")
+    error = refusal(people, made, NotReady)
+    (reason,) = error.reasons
+    assert re.match(r"the repair needs about [\d,]+ MB of the server's disk, and [\d,]+ MB", reason)
+    no_journal(people)
+    people.server.execute("ANALYZE c")
+    assert repair(made, execute=True).status == "repaired"
 
 
 def test_all_missing_rights_are_listed_at_once(people: Shop) -> None:
