@@ -23,7 +23,7 @@ from .errors import UnreadableData
 from .groups import GroupsWriter, MemberRow, member_columns
 from .key import ResolvedKey
 from .scan.checkpoint import UnreadableRow
-from .scan.chunk import LEAF_SHIFT, OFFSET_BITS, tid_address, tid_text
+from .scan.chunk import LEAF_SHIFT, OFFSET_BITS, tid_text
 from .scan.spill import Words, mix
 from .session import Session
 from .table import Table
@@ -222,8 +222,11 @@ class Confirmer:
 
     def _ask(self, addresses: list[int]) -> list[_Row]:
         by_leaf: dict[int, list[str]] = {}
+        asked: dict[tuple[int, str], int] = {}
         for address in addresses:
-            by_leaf.setdefault(address >> LEAF_SHIFT, []).append(tid_text(address))
+            leaf, tid = address >> LEAF_SHIFT, tid_text(address)
+            by_leaf.setdefault(leaf, []).append(tid)
+            asked[leaf, tid] = address
         with self._session.transaction(
             snapshot=self._snapshot,
             settings={"search_path": self._search_path, "work_mem": "32MB"},
@@ -243,7 +246,7 @@ class Confirmer:
             rows.append(
                 _Row(
                     digest,
-                    leaf << LEAF_SHIFT | tid_address(tid),
+                    asked[leaf, tid],
                     same,
                     MemberRow(
                         leaf=leaf,

@@ -110,12 +110,13 @@ class MainPass:
                 waiting.append(_Checkpoint(moment=moment, positions={}, unreadable=(), facts={}))
 
             def flush(batch: Batch) -> None:
+                # All of the batch was read by now, and the log goes on to the disk meanwhile.
+                with _in_doubt():
+                    moment = witness.look()
                 self._at.append(spill, batch, tally.main_rows)
                 tally.main_blocks += batch.blocks
                 tally.history = max(tally.history, batch.history)
                 spill.sync()
-                with _in_doubt():
-                    moment = witness.look()
                 waiting.append(
                     _Checkpoint(
                         moment=moment,
