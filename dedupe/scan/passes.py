@@ -11,7 +11,7 @@ then positions and the spill's length are committed to the run's state. A kill c
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 
 from ..confirm import Confirmed, Confirmer
@@ -202,7 +202,9 @@ class Passes:
                         tally.groups = before + confirmer.groups
                         return self._at.held()
 
-                    confirmed.append(confirmer.run(self._slices(spill, place), between))
+                    # Closed at once: an error that somebody keeps would keep its thread.
+                    with closing(self._slices(spill, place)) as slices:
+                        confirmed.append(confirmer.run(slices, between))
                     tally.groups = before + confirmer.groups
                 if self._at.stopped():
                     path = self._at.path
@@ -215,15 +217,16 @@ class Passes:
             self._at.cancellable = None
         return confirmed, lost
 
-    def _slices(self, spill: Spill, place: int) -> Iterator[tuple[Words, Words]]:
+    def _slices(self, spill: Spill, place: int) -> Generator[tuple[Words, Words], None, None]:
         """Yield the slices of one key's candidates and tell how far the walk is."""
         limit = self._at.options.budget.walk_records
-        for share, digests, addresses in ahead(candidates(spill, place, limit)):
-            self._at.tally.walked = (place + share) / len(self._at.keys)
-            if self._at.held():
-                return
-            yield digests, addresses
-            del digests, addresses
+        with closing(ahead(candidates(spill, place, limit))) as slices:
+            for share, digests, addresses in slices:
+                self._at.tally.walked = (place + share) / len(self._at.keys)
+                if self._at.held():
+                    return
+                yield digests, addresses
+                del digests, addresses
 
     def _check_identity(self) -> None:
         """Check once more that no heap was rewritten, and no key changed, while rows were read."""

@@ -8,7 +8,7 @@ shares comes out in slices too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -59,7 +59,7 @@ def candidates(spill: Spill, key: int, limit: int) -> Iterator[Slice]:
         low = high
 
 
-def ahead(slices: Iterator[Slice]) -> Iterator[Slice]:
+def ahead(slices: Iterator[Slice]) -> Generator[Slice, None, None]:
     """Yield what ``slices`` yields; the next one is made while the last one is worked on.
 
     Memory: one slice more. The thread that makes them ends with the iterator.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+import threading
 import tracemalloc
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -15,8 +16,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from dedupe.errors import RunDirectoryDamaged
 from dedupe.scan.spill import Spill, mix
-from dedupe.scan.walk import BYTES_PER_RECORD, candidates
+from dedupe.scan.walk import BYTES_PER_RECORD, Slice, ahead, candidates
 
 Record = tuple[int, int]
 
@@ -170,3 +172,26 @@ def test_memory_is_bounded_by_the_limit(tmp_path: Path) -> None:
             tracemalloc.stop()
     # The offsets of all runs and a few fixed tables come on top.
     assert peak < limit * BYTES_PER_RECORD + (1 << 20)
+
+
+def test_the_thread_that_walks_ahead_ends_with_the_iterator() -> None:
+    """Scenario: closed in the middle; read to the end; an error of the walk."""
+    empty = np.zeros(0, np.uint64)
+
+    def threads() -> list[str]:
+        return [t.name for t in threading.enumerate() if t.name.startswith("pgmend-walk")]
+
+    def failing() -> Iterator[Slice]:
+        yield 0.5, empty, empty
+        raise RunDirectoryDamaged("rotten")
+
+    slices = ahead(iter([(0.1 * n, empty, empty) for n in range(9)]))
+    assert next(slices)[0] == 0.0
+    assert len(threads()) == 1
+    slices.close()
+    assert threads() == []
+    assert len(list(ahead(iter([(0.1 * n, empty, empty) for n in range(9)])))) == 9
+    assert threads() == []
+    with pytest.raises(RunDirectoryDamaged, match="rotten") as caught:
+        list(ahead(failing()))
+    assert (threads(), caught.value.message) == ([], "rotten")
