@@ -299,7 +299,7 @@ def test_a_signal_stops_between_two_batches(pgmend: Command, db: Connection) -> 
         out, err = process.communicate(timeout=30)
     assert process.returncode == ExitCode.STOPPED, "".join(seen) + err
     assert json.loads(out)["status"] == "interrupted"
-    assert "pgmend: stopped between two batches, as asked\n" in err
+    assert "pgmend: stopped at a safe point, as asked\n" in err
     go_on = "HINT: Go on with: pgmend repair r --execute --without-snapshot 'a test' --nice 1000"
     assert go_on in err
     (run,) = told(pgmend, "journal", "list")["runs"]
