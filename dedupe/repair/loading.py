@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import count, groupby
+from itertools import groupby
 from operator import itemgetter
 
 from ..journal import SCHEMA
@@ -12,16 +12,13 @@ from ..writer import Writer
 
 def load_round(writer: Writer, run: str, plan: Plan, round_: int) -> None:
     """Copy a plan's decisions into the database as a round; only inside ``writing``."""
-    turns = count(1)
     oids = [oid for oid, *_ in plan.run.identity.leaves]
     writer.copy_lines(
         f"COPY {SCHEMA}.work (run, round, turn, grp, ordinal, relid, place, version)"
         " FROM STDIN",
         (
             f"{run}\t{round_}\t{turn}\t{group}\t{ordinal}\t{oids[leaf]}\t{ctid}\t{xmin}\n"
-            for (group, rows), turn in zip(
-                groupby(plan.addresses(), key=itemgetter(0)), turns, strict=False
-            )
+            for turn, (group, rows) in enumerate(groupby(plan.addresses(), key=itemgetter(0)), 1)
             for _, ordinal, leaf, ctid, xmin in rows
         ),
     )

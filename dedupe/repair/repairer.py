@@ -30,7 +30,6 @@ from ..journal import SCHEMA
 from ..plan import Plan
 from ..planning import make_plan, resolved_key
 from ..policy import CHOSEN
-from ..progress import Progress
 from ..references import References
 from ..scan.directory import REPAIRING_FILE, ROUND_PREFIX
 from ..scan.owner import end_leftovers
@@ -349,7 +348,7 @@ class Repairer:
         found = scan(
             self._database, self._plan.run.asked[self._plan.key], path,
             fresh=fresh or self._stale,
-            on_progress=self._listen,
+            on_progress=self._telling.follow,
         )
         self._telling.check_stop()
         self._stale = False
@@ -363,12 +362,6 @@ class Repairer:
                 hint="Plan them anew: scan again, or give the plan that dedupe.plan returned.",
             )
         return make_plan(self._database, found, 0, policy, chooser=chooser)
-
-    def _listen(self, event: Progress) -> None:
-        """Tell how far a scan is, and hand on the wish to stop."""
-        self._telling.share(event.fraction)
-        if self._telling.stopping:
-            event.run.stop()
 
     def _wait_for_standbys(self, writer: Writer) -> None:
         """Wait while a standby is too far behind; one whose lag is unknown counts as such."""

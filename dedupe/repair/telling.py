@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from ..errors import RepairStopped
-from ..progress import Estimate, RepairProgress
+from ..progress import Estimate, Progress, RepairProgress
 
 OnRepairProgress = Callable[[RepairProgress], None]
 _EVERY = 0.1
@@ -48,6 +48,12 @@ class Telling:
         self._share = fraction
         if time.monotonic() - self._last > _EVERY:
             self._tell()
+
+    def follow(self, event: Progress) -> None:
+        """Tell how far a scan is that is a phase of this work, and hand on the wish to stop."""
+        self.share(event.fraction)
+        if self.stopping:
+            event.run.stop()
 
     def say(self, message: str) -> None:
         """Tell something once."""

@@ -17,7 +17,6 @@ from ..errors import UnprovenIndex
 from ..journal import SCHEMA, JournalRun
 from ..key import ResolvedKey, resolve
 from ..policy import Policy
-from ..progress import Progress
 from ..references import load_references
 from ..scan.run import Run
 from ..scan.scanner import scan
@@ -91,14 +90,9 @@ def _look_for_groups(
     checks: list[str],
     findings: list[str],
 ) -> int:
-    def listen(event: Progress) -> None:
-        telling.share(event.fraction)
-        if telling.stopping:
-            event.run.stop()
-
     telling.phase("looking for groups")
     with tempfile.TemporaryDirectory(prefix="pgmend-verify-") as place:
-        found = scan(database, known.asked, Path(place) / "run", on_progress=listen)
+        found = scan(database, known.asked, Path(place) / "run", on_progress=telling.follow)
         telling.check_stop()
         groups = found.keys[0].groups
         findings += [

@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import pkgutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -88,6 +89,8 @@ def run(
         os.dup2(opened, number)
         os.close(opened)
     sys.argv = ["pgmend", *arguments]
+    # A run that hangs ends its test.
+    signal.alarm(120)
     try:
         main()
     except SystemExit as ended:

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from dedupe import MatchKey, scan
+from dedupe import MatchKey, Run, scan
 from dedupe.lab import Server
 from dedupe.scan.position import PhysicalOrder, Step
 
@@ -60,6 +60,22 @@ def crash(server: Server) -> None:
     server.start()
 
 
+def insert_twin(dsn: str) -> None:
+    with psycopg.connect(dsn) as writer:
+        writer.execute("INSERT INTO crowd VALUES (3000, 'name 1000', 'twin')")
+
+
+def check_twin(dsn: str, run: Run) -> None:
+    """Check that the twin was found, and that it stands on a page that was read before."""
+    with observer(dsn) as connection:
+        truth = groups_in_heap(connection, "crowd", "name")
+        row = connection.execute("SELECT ctid::text FROM crowd WHERE id = 3000").fetchone()
+    assert row is not None
+    assert row[0].startswith("(0,"), "the new row is on a page that was read"
+    assert len(truth) == 1
+    assert groups_found(run) == truth
+
+
 def test_transaction_numbers_that_are_given_out_twice(
     own_server: Server, lazy: Connection, around_first_chunk: Hooks, tmp_path: Path
 ) -> None:
@@ -75,18 +91,11 @@ def test_transaction_numbers_that_are_given_out_twice(
 
     def crash_and_write() -> None:
         crash(own_server)
-        with psycopg.connect(dsn) as writer:
-            writer.execute("INSERT INTO crowd VALUES (3000, 'name 1000', 'twin')")
+        insert_twin(dsn)
 
     around_first_chunk(lambda: None, crash_and_write)
     run = scan(dsn, KEY, tmp_path / "run", jobs=1)
-    with observer(dsn) as connection:
-        truth = groups_in_heap(connection, "crowd", "name")
-        row = connection.execute("SELECT ctid::text FROM crowd WHERE id = 3000").fetchone()
-    assert row is not None
-    assert row[0].startswith("(0,"), "the new row is on a page that was read"
-    assert len(truth) == 1
-    assert groups_found(run) == truth
+    check_twin(dsn, run)
 
 
 def test_a_horizon_that_a_crash_takes_back(
@@ -100,12 +109,8 @@ def test_a_horizon_that_a_crash_takes_back(
     for _ in range(50):
         lazy.execute("BEGIN; SELECT pg_current_xact_id(); ROLLBACK")
 
-    def write() -> None:
-        with psycopg.connect(dsn) as writer:
-            writer.execute("INSERT INTO crowd VALUES (3000, 'name 1000', 'twin')")
-
     real = PhysicalOrder.step
-    first_page_read = iter([lambda: crash(own_server), write])
+    first_page_read = iter([lambda: crash(own_server), lambda: insert_twin(dsn)])
 
     def step(order: PhysicalOrder, *args: Any) -> Step:
         found = real(order, *args)
@@ -115,13 +120,7 @@ def test_a_horizon_that_a_crash_takes_back(
 
     monkeypatch.setattr(PhysicalOrder, "step", step)
     run = scan(dsn, KEY, tmp_path / "run", jobs=1)
-    with observer(dsn) as connection:
-        truth = groups_in_heap(connection, "crowd", "name")
-        row = connection.execute("SELECT ctid::text FROM crowd WHERE id = 3000").fetchone()
-    assert row is not None
-    assert row[0].startswith("(0,"), "the new row is on a page that was read"
-    assert len(truth) == 1
-    assert groups_found(run) == truth
+    check_twin(dsn, run)
 
 
 def test_a_row_that_lives_again(
