@@ -23,6 +23,8 @@ from .pace import ChunkSize
 _SEGMENT_BLOCKS = 8192
 #: segments that a table is cut into at least for each worker, to end together
 _SEGMENTS_A_JOB = 8
+#: blocks of the last segments, unless all are shorter
+_SHORT_SEGMENT_BLOCKS = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,23 +84,31 @@ class PhysicalOrder:
 
 
 def block_segments(leaves: Sequence[Leaf], jobs: int) -> list[Segment]:
-    """Cut leaves into segments of blocks, none longer than 64 MB, numbered from 0."""
-    total = sum(leaf.blocks for leaf in leaves)
-    width = max(1, min(_SEGMENT_BLOCKS, total // (jobs * _SEGMENTS_A_JOB)))
+    """Cut leaves into segments of blocks, none longer than 64 MB, numbered from 0.
+
+    Toward the end of the table they get shorter, so that no worker is left with a long one.
+    """
+    left = sum(leaf.blocks for leaf in leaves)
+    widest = max(1, min(_SEGMENT_BLOCKS, left // (jobs * _SEGMENTS_A_JOB)))
     segments: list[Segment] = []
     for leaf in leaves:
-        # The last range is open: blocks that come later are read with it, not missed.
-        starts = range(0, max(1, leaf.blocks), width)
-        for low in starts:
-            last = low == starts[-1]
+        low = 0
+        while low < leaf.blocks or not low:
+            width = min(widest, max(_SHORT_SEGMENT_BLOCKS, left // (jobs * 2)))
+            high = low + width
+            # The last range is open: blocks that come later are read with it, not missed.
+            last = high >= leaf.blocks
+            blocks = min(width, leaf.blocks - low)
             segments.append(
                 Segment(
                     number=len(segments),
                     leaf=leaf.number,
                     low=json.dumps(low),
-                    high=None if last else json.dumps(low + width),
+                    high=None if last else json.dumps(high),
                     next=json.dumps(low),
-                    blocks=max(0, min(width, leaf.blocks - low)),
+                    blocks=blocks,
                 )
             )
+            left -= blocks
+            low = high
     return segments
