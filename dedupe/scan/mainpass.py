@@ -27,6 +27,8 @@ from .workplace import Workplace
 _MOST_UNREADABLE = 10_000
 #: seconds that a stop waits for the last checkpoint to last
 _STOP_SECONDS = 0.3
+#: seconds between two looks at what lasts by now: each of them takes time from the readers
+_LOOK_SECONDS = 0.2
 
 
 class _HistoryInDoubt(Exception):
@@ -127,8 +129,13 @@ class MainPass:
                 )
                 self._save(waiting, witness)
 
+            looked = 0.0
+
             def tick(reason: str | None) -> None:
-                self._save(waiting, witness)
+                nonlocal looked
+                if time.monotonic() - looked > _LOOK_SECONDS:
+                    self._save(waiting, witness)
+                    looked = time.monotonic()
                 self._at.tick(reason)
 
             done = read_segments(self._at.work(order), state.segments(), flush, tick)
