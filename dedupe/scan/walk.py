@@ -25,6 +25,10 @@ Places = npt.NDArray[np.int64]
 Slice = tuple[float, Words, Words]
 
 _STEP_BITS = 12
+#: records of a range that is worked on in the processor's cache
+_QUICK_RECORDS = 1 << 18
+#: records of a range for each run at least, so that it is read by whole pages
+_RECORDS_A_RUN = 1024
 #: slots for each record at least; as many again at most, and twice that where buckets leave gaps
 _SLOTS_PER_RECORD = 3
 
@@ -39,12 +43,13 @@ def candidates(spill: Spill, key: int, limit: int) -> Iterator[Slice]:
     runs = spill.runs(key)
     sizes = spill.bucket_sizes(runs)
     total = max(1, int(sizes.sum()))
+    wanted = min(limit, max(_QUICK_RECORDS, len(runs) * _RECORDS_A_RUN))
     done = 0
     low = 0
     while low < BUCKETS:
         high = low + 1
         size = int(sizes[low])
-        while high < BUCKETS and size + int(sizes[high]) <= limit:
+        while high < BUCKETS and size + int(sizes[high]) <= wanted:
             size += int(sizes[high])
             high += 1
         parts = spill.slices(runs, low, high)
