@@ -14,8 +14,9 @@ Source: https://www.postgresql.org/docs/current/sql-select.html (WITH … MATERI
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -57,8 +58,7 @@ class _Class:
     size: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     """One row as the server answered."""
 
     digest: int
@@ -92,6 +92,7 @@ class Confirmer:
         self._search_path = search_path
         self._writer = writer
         self._lost = lost
+        self._size = _FIRST_BATCH
         # The digest that the last batch ended in may go on in the next one.
         self._open: dict[int, list[_Class]] = {}
         #: groups found so far
@@ -104,26 +105,39 @@ class Confirmer:
 
         When it says True, the work ends early, and what was written has to be discarded.
         """
-        size = _FIRST_BATCH
-        for digests, addresses in slices:
-            place = 0
-            while place < len(digests) and not between():
-                started = time.monotonic()
-                end = min(place + size, len(digests))
-                received = self._batch(digests[place:end].tolist(), addresses[place:end].tolist())
-                place = end
-                took = time.monotonic() - started
-                if took < _BATCH_SECONDS / 2 and received < _BATCH_BYTES / 2:
-                    size = min(_LARGEST_BATCH, size * 2)
-                elif took > _BATCH_SECONDS or received > _BATCH_BYTES:
-                    size = max(1, size // 2)
-            del digests, addresses
+        for digests, addresses in self._cut(slices):
+            if between():
+                break
+            started = time.monotonic()
+            received = self._batch(digests.tolist(), addresses.tolist())
+            took = time.monotonic() - started
+            if took < _BATCH_SECONDS / 2 and received < _BATCH_BYTES / 2:
+                self._size = min(_LARGEST_BATCH, self._size * 2)
+            elif took > _BATCH_SECONDS or received > _BATCH_BYTES:
+                self._size = max(1, self._size // 2)
         self._close_open()
         return Confirmed(
             groups=self.groups,
             rows_in_groups=self._rows_in_groups,
             false_candidates=self._false,
         )
+
+    def _cut(self, slices: Iterable[tuple[Words, Words]]) -> Iterator[tuple[Words, Words]]:
+        """Cut slices into batches of the size wanted by then; short ones are joined."""
+        none = np.empty(0, np.uint64)
+        rest = none, none
+        for part in slices:
+            digests, addresses = (np.concatenate(both) for both in zip(rest, part, strict=True))
+            del part
+            place = 0
+            while len(digests) - place >= self._size:
+                end = place + self._size
+                yield digests[place:end], addresses[place:end]
+                place = end
+            rest = digests[place:].copy(), addresses[place:].copy()
+            del digests, addresses
+        if len(rest[0]):
+            yield rest
 
     def _batch(self, digests: list[int], addresses: list[int]) -> int:
         """Confirm one batch, sorted by (digest, address); returns bytes of text received."""
@@ -222,42 +236,32 @@ class Confirmer:
 
     def _ask(self, addresses: list[int]) -> list[_Row]:
         by_leaf: dict[int, list[str]] = {}
-        asked: dict[tuple[int, str], int] = {}
+        asked: dict[tuple[int, bytes], tuple[int, str]] = {}
         for address in addresses:
             leaf, tid = address >> LEAF_SHIFT, tid_text(address)
             by_leaf.setdefault(leaf, []).append(tid)
-            asked[leaf, tid] = address
+            asked[leaf, tid.encode()] = address, tid
         with self._session.transaction(
             snapshot=self._snapshot,
             settings={"search_path": self._search_path, "work_mem": "32MB"},
         ):
-            answer = self._session.rows(
+            answer = self._session.packed_rows(
                 self._statement(tuple(by_leaf)),
                 # One text a leaf: the driver would look at every element of a list.
                 ['{"' + '","'.join(tids) + '"}' for tids in by_leaf.values()],
             )
-        digests = np.frombuffer(b"".join(row[3] for row in answer), ">u8").astype(np.uint64)
+        digests = np.frombuffer(b"".join([row[3] for row in answer]), ">u8").astype(np.uint64)
         if not self._key.scattered:
             digests = mix(digests)
         rows = []
         for (leaf, tid, xmin, _, same, pk, values), digest in zip(
             answer, digests.tolist(), strict=True
         ):
-            rows.append(
-                _Row(
-                    digest,
-                    asked[leaf, tid],
-                    same,
-                    MemberRow(
-                        leaf=leaf,
-                        ctid=tid,
-                        xmin=xmin,
-                        pk=pk.encode("utf-8", "surrogateescape"),
-                        values=values.encode("utf-8", "surrogateescape"),
-                    ),
-                )
-            )
-        rows.sort(key=lambda row: (row.digest, row.address))
+            address, ctid = asked[leaf, tid]
+            member = MemberRow(leaf, ctid, xmin.decode(), pk, values)
+            rows.append(_Row(digest, address, same, member))
+        # No two rows have one address.
+        rows.sort()
         return rows
 
     def _statement(self, leaves: Sequence[int]) -> str:

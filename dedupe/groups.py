@@ -16,7 +16,7 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, overload
+from typing import Any, NamedTuple, Self, overload
 
 from .errors import LocalStorageError, RunDirectoryDamaged
 from .scan.checkpoint import sync_directory
@@ -98,8 +98,7 @@ class Group:
     members: Members
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberRow:
+class MemberRow(NamedTuple):
     """What the writer stores of one row; texts as the server sent them, in bytes."""
 
     leaf: int

@@ -12,12 +12,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import psycopg
 from psycopg import sql
 from psycopg.adapt import Buffer, Loader
-from psycopg.types.string import StrDumperUnknown
+from psycopg.types.string import ByteaBinaryLoader, StrDumperUnknown
 
 from .driver_errors import translated
 from .errors import QueryFailed, SnapshotLost, UnsupportedServer
@@ -176,17 +176,22 @@ class Session:
         (row,) = self.rows(query, params)
         return row
 
-    def packed_row(self, query: str, params: Sequence[object] = ()) -> tuple[Any, ...]:
-        """Run one statement that returns one row, its columns in binary form.
+    def packed_rows(self, query: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement and return its rows, which arrive in binary form.
 
-        ``bytea`` arrives as it is: in text form it would take twice the bytes.
+        ``bytea`` arrives as it is: in text form it would take twice the bytes. Texts are
+        bytes too, in the encoding of the session.
         """
         with translated():
-            cursor = self.connection.execute(
-                query.encode("utf-8", "surrogateescape"), list(params) or None, binary=True
-            )
-            (row,) = cursor.fetchall()
-        return cast("tuple[Any, ...]", row)
+            cursor = self.connection.cursor(binary=True)
+            cursor.adapters.register_loader("text", ByteaBinaryLoader)
+            cursor.execute(query.encode("utf-8", "surrogateescape"), list(params) or None)
+            return cursor.fetchall()
+
+    def packed_row(self, query: str, params: Sequence[object] = ()) -> tuple[Any, ...]:
+        """Run one statement that returns exactly one row, as ``packed_rows`` does."""
+        (row,) = self.packed_rows(query, params)
+        return row
 
     @contextmanager
     def transaction(
