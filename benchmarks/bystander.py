@@ -1,7 +1,8 @@
-"""Somebody else on the server, who commits now and then.
+"""Somebody else on the server, who writes now and then.
 
 Where nobody writes, a scan has nothing to sweep and leaves the sweep out. A live
-server never gives that chance, so the benchmark does not either.
+server never gives that chance, so the benchmark does not either. Each write changes a
+row and is waited for until it is on the server's disk, as an application's are.
 """
 
 from __future__ import annotations
@@ -15,25 +16,27 @@ import psycopg
 from .failure import BenchmarkFailed
 from .measure import OWN_NAME
 
-#: seconds between two commits
+#: seconds between two writes
 _EVERY = 0.05
 
 
 @contextmanager
 def bystander(dsn: str) -> Iterator[None]:
-    """Let transactions end all the while; they change no row. Raises BenchmarkFailed."""
+    """Write to a table of its own all the while. Raises BenchmarkFailed."""
     ended = threading.Event()
     failed: list[psycopg.Error] = []
 
-    def commit() -> None:
+    def write() -> None:
         try:
             with psycopg.connect(dsn, autocommit=True, application_name=OWN_NAME) as connection:
+                connection.execute("CREATE TABLE bystander AS SELECT 0::int8 AS writes")
                 while not ended.wait(_EVERY):
-                    connection.execute("SELECT pg_current_xact_id()")
+                    connection.execute("UPDATE bystander SET writes = writes + 1")
+                connection.execute("DROP TABLE bystander")
         except psycopg.Error as error:
             failed.append(error)
 
-    thread = threading.Thread(target=commit, name="bystander", daemon=True)
+    thread = threading.Thread(target=write, name="bystander", daemon=True)
     thread.start()
     try:
         yield
