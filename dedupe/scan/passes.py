@@ -14,6 +14,7 @@ import time
 from collections.abc import Generator
 from contextlib import closing
 
+from ..addressed import AddressReader
 from ..confirm import Confirmed, Confirmer
 from ..errors import LockNotAvailable, QueryFailed, ScanStopped, ServerUnavailable
 from ..groups import GroupsWriter
@@ -132,8 +133,10 @@ class Passes:
             with state.commit():
                 state.move(RunStatus.CONFIRMING)
                 state.save_facts(**tally.facts())
-            confirmed, lost = self._confirm(spill, snapshot)
-            self._check_identity()
+            with self._at.database.open(self._at.name) as session:
+                self._at.greet(session)
+                confirmed, lost = self._confirm(session, spill, snapshot)
+                self._check_identity(session)
         tally.phase = RunStatus.FINISHED
         with state.commit():
             state.move(RunStatus.FINISHED)
@@ -168,44 +171,29 @@ class Passes:
         )
 
     def _confirm(
-        self, spill: Spill, snapshot: Snapshot
+        self, session: Session, spill: Spill, snapshot: Snapshot
     ) -> tuple[list[Confirmed], list[UnreadableRow]]:
         """Confirm every key's candidates and write the groups.
 
         Raises ScanStopped when a stop was asked for; the groups are then discarded.
         """
-        tally = self._at.tally
         lost: list[UnreadableRow] = []
         confirmed: list[Confirmed] = []
         leaves = [(leaf.number, leaf.schema, leaf.name, leaf.pk) for leaf in self._at.table.leaves]
         try:
-            with (
-                self._at.database.open(self._at.name) as session,
-                GroupsWriter(self._at.path, leaves) as writer,
-            ):
-                self._at.greet(session)
+            with GroupsWriter(self._at.path, leaves) as writer:
                 self._at.cancellable = session
                 for place, key in enumerate(self._at.keys):
-                    confirmer = Confirmer(
+                    with AddressReader(
                         session,
                         snapshot=snapshot.name,
                         table=self._at.table,
                         key=key,
-                        ordinal=place,
                         search_path=shared_search_path(self._at.keys),
-                        writer=writer,
                         lost=lost.append,
-                    )
-                    before = tally.groups
-
-                    def between(confirmer: Confirmer = confirmer, before: int = before) -> bool:
-                        tally.groups = before + confirmer.groups
-                        return self._at.held()
-
-                    # Closed at once: an error that somebody keeps would keep its thread.
-                    with closing(self._slices(spill, place)) as slices:
-                        confirmed.append(confirmer.run(slices, between))
-                    tally.groups = before + confirmer.groups
+                    ) as rows:
+                        confirmer = Confirmer(rows, ordinal=place, writer=writer)
+                        confirmed.append(self._confirm_key(confirmer, spill, place))
                 if self._at.stopped():
                     path = self._at.path
                     raise ScanStopped(f"stopped while confirming in {path}", path=path)
@@ -216,6 +204,21 @@ class Passes:
         finally:
             self._at.cancellable = None
         return confirmed, lost
+
+    def _confirm_key(self, confirmer: Confirmer, spill: Spill, place: int) -> Confirmed:
+        """Confirm the candidates of one key and tell how many groups there are."""
+        tally = self._at.tally
+        before = tally.groups
+
+        def between() -> bool:
+            tally.groups = before + confirmer.groups
+            return self._at.held()
+
+        # Closed at once: an error that somebody keeps would keep its thread.
+        with closing(self._slices(spill, place)) as slices:
+            confirmed = confirmer.run(slices, between)
+        tally.groups = before + confirmer.groups
+        return confirmed
 
     def _slices(self, spill: Spill, place: int) -> Generator[tuple[Words, Words], None, None]:
         """Yield the slices of one key's candidates and tell how far the walk is."""
@@ -228,10 +231,9 @@ class Passes:
                 yield digests, addresses
                 del digests, addresses
 
-    def _check_identity(self) -> None:
+    def _check_identity(self, session: Session) -> None:
         """Check once more that no heap was rewritten, and no key changed, while rows were read."""
-        with self._at.database.open(self._at.name) as session:
-            keys = resolve_all(session, self._at.asked)
-            found = identify(read_server(session), load_scanned(session, keys), keys)
+        keys = resolve_all(session, self._at.asked)
+        found = identify(read_server(session), load_scanned(session, keys), keys)
         check_work(self._at.identity, found)
         check_heaps(self._at.identity, found)
