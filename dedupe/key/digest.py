@@ -25,6 +25,7 @@ SEED = "\x00seed\x00"
 #: other values meet it as rarely as they meet one another.
 _NULL_MARK = 1_852_204_140
 
+_PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?")
 
 
@@ -55,6 +56,14 @@ class KeyColumn:
     strict: bool
     #: template of the eight bytes that are the value itself (bytea), where it has so few
     exact: str | None
+
+    @property
+    def unquoted(self) -> str:
+        """The expression as the server writes it within others."""
+        inner = self.expression[1:-1]
+        if self.expression.startswith("(") or _PLAIN_NAME.fullmatch(inner):
+            return inner
+        return self.expression
 
     def is_null(self, operand: str) -> str:
         """Write the test for NULL (boolean, never NULL)."""
@@ -113,6 +122,22 @@ class ResolvedKey:
     def scattered(self) -> bool:
         """Whether the digest is a hash; otherwise it is the value's own eight bytes."""
         return self._exact is None
+
+    @property
+    def condition(self) -> str | None:
+        """The predicate, unless it says only that columns of the key are not NULL.
+
+        ``WHERE uri IS NOT NULL`` leaves out of an index on uri what its NULLs leave out
+        anyway, so there is nothing to test. Only an index's predicate is looked at:
+        the server wrote it, with every name quoted that could mean something else.
+        """
+        if self.where is None or self.index_oid is None or not self.nulls_distinct:
+            return self.where
+        said = {
+            f"{column.unquoted} IS NOT NULL" for column in self.columns if not column.row_type
+        }
+        tests = self.where.strip("()").split(") AND (")
+        return None if said.issuperset(tests) else self.where
 
     @property
     def _exact(self) -> str | None:

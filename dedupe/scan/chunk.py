@@ -125,7 +125,7 @@ class ChunkReader:
         keys = [key for key in self.keys if covers(key, leaf)]
         tid = "ctid"
         operands = [[column.expression for column in key.columns] for key in keys]
-        parts = [None if key.where is None else f"({key.where}\n)" for key in keys]
+        parts = [None if key.condition is None else f"({key.condition}\n)" for key in keys]
         tests = [
             key.takes_part(texts, part)
             for key, texts, part in zip(keys, operands, parts, strict=True)

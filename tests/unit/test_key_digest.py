@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from dedupe.key import KeyColumn, ResolvedKey
 from dedupe.key.digest import OPERAND, SEED
 
@@ -22,16 +24,21 @@ def column(expression: str = "a", **facts: Any) -> KeyColumn:
     return KeyColumn(expression=expression, **{**known, **facts})
 
 
-def key(*columns: KeyColumn, nulls_distinct: bool = True) -> ResolvedKey:
+def key(
+    *columns: KeyColumn,
+    nulls_distinct: bool = True,
+    where: str | None = None,
+    index_oid: int | None = 1,
+) -> ResolvedKey:
     return ResolvedKey(
         name="k",
         table_oid=1,
         columns=columns,
-        where=None,
+        where=where,
         nulls_distinct=nulls_distinct,
         search_path="",
         definition="",
-        index_oid=None,
+        index_oid=index_oid,
         bytes_hash=f"b({OPERAND}, {SEED})",
     )
 
@@ -93,6 +100,47 @@ def test_who_takes_part() -> None:
     assert key(column(), nulls_distinct=False).takes_part(["x"], "a > 1") == "((a > 1) IS TRUE)"
     row = key(column(row_type=True))
     assert row.takes_part(["x"]) == "(pg_catalog.num_nulls(x) OPERATOR(pg_catalog.=) 0)"
+
+
+@pytest.mark.parametrize(
+    ("expressions", "where"),
+    [
+        (['"uri"'], "(uri IS NOT NULL)"),
+        (['"uri"'], "((uri IS NOT NULL))"),
+        (['"a b"', '"c"'], '(("a b" IS NOT NULL))'),
+        (['"a b"', '"c"'], '(((c IS NOT NULL) AND ("a b" IS NOT NULL)))'),
+        (["(lower(uri))"], "((lower(uri) IS NOT NULL))"),
+    ],
+)
+def test_a_predicate_that_only_leaves_out_nulls_is_no_condition(
+    expressions: list[str], where: str
+) -> None:
+    columns = [column(expression) for expression in expressions]
+    assert key(*columns, where=where).condition is None
+    # Where NULLs are equal they take part, so the predicate says something.
+    assert key(*columns, where=where, nulls_distinct=False).condition == where
+    # What a user wrote may mean something else by an unquoted name.
+    assert key(*columns, where=where, index_oid=None).condition == where
+    # A row of NULLs is not NULL itself.
+    rows = [column(expression, row_type=True) for expression in expressions]
+    assert key(*rows, where=where).condition == where
+
+
+@pytest.mark.parametrize(
+    ("expressions", "where"),
+    [
+        (['"uri"'], "((uri IS NULL))"),
+        (['"uri"'], "((id IS NOT NULL))"),
+        (['"uri"'], "((uri IS NOT NULL) AND (id IS NOT NULL))"),
+        (['"uri"'], "((uri IS NOT NULL) OR (uri IS NOT NULL))"),
+        (['"Uri"'], "((uri IS NOT NULL))"),
+        (['"a IS NULL) OR (b"'], "(((a IS NULL) OR (b IS NOT NULL)))"),
+        (['"a IS NOT NULL) AND (b"'], '((("a" IS NOT NULL) AND (b IS NOT NULL)))'),
+    ],
+)
+def test_any_other_predicate_is_a_condition(expressions: list[str], where: str) -> None:
+    columns = [column(expression) for expression in expressions]
+    assert key(*columns, where=where).condition == where
 
 
 def test_a_hostile_operand_cannot_be_taken_for_a_hole() -> None:
