@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import LocalStorageError, PlanError, RefusedError
 from .groups import GROUPS_FILE, Member
-from .policy import Chooser, Policy
+from .policy import Policy, Program
 from .scan.checkpoint import sync_directory
 from .scan.directory import PLAN_FILE, REPAIRING_FILE
 from .scan.run import Run
@@ -67,12 +67,22 @@ class Decision:
     losers: tuple[Member, ...]
 
 
+class Ranking(NamedTuple):
+    """One group on its way into the plan."""
+
+    group: int
+    #: places of its members, the survivor's first
+    places: list[int]
+    #: column to the survivor's new value as text, where a callable merged it
+    merged: dict[str, str | None]
+
+
 class Plan:
     """A plan and its file; made by ``plan`` or by ``Plan.open``. Reads the file when asked."""
 
-    def __init__(self, run: Run, chooser: Chooser | None = None) -> None:
-        #: the callable that it was made by, for groups that are still to come
-        self.chooser = chooser
+    def __init__(self, run: Run, program: Program | None = None) -> None:
+        #: the callables that it was made by, for groups that are still to come
+        self.program = program
         #: the scan that found the groups
         self.run = run
         self._path = run.path / PLAN_FILE
@@ -225,29 +235,35 @@ class Plan:
         finally:
             connection.close()
 
+    def merged(self) -> Iterator[tuple[int, str, str | None]]:
+        """Stream (group, column, the survivor's new value) of what callables merged.
+
+        Raises PlanError.
+        """
+        yield from self._rows("SELECT number, name, value FROM merged ORDER BY number, name")
+
     def facts(self) -> dict[str, Any]:
         """Return what the file says beside the decisions."""
         return dict(self._facts)
 
     def ranks(self) -> Iterator[tuple[int, list[int]]]:
         """Stream (group, places of its members, the survivor's first). Raises PlanError."""
+        rows = self._rows("SELECT number, member FROM decision ORDER BY number, ordinal")
+        for number, members in groupby(rows, key=lambda row: int(row[0])):
+            yield number, [int(member) for _, member in members]
+
+    def _rows(self, query: str) -> Iterator[tuple[Any, ...]]:
         connection = _connected(self._path)
         try:
-            rows = connection.execute(
-                "SELECT number, member FROM decision ORDER BY number, ordinal"
-            )
-            for number, members in groupby(rows, key=lambda row: int(row[0])):
-                yield number, [int(member) for _, member in members]
+            yield from connection.execute(query)
         except sqlite3.DatabaseError as error:
             raise _damaged(self._path, error) from error
         finally:
             connection.close()
 
 
-def write_plan(
-    run: Run, facts: dict[str, Any], decisions: Iterable[tuple[int, list[int]]]
-) -> None:
-    """Write the plan of a run in one piece; ``facts`` may be filled while decisions stream.
+def write_plan(run: Run, facts: dict[str, Any], rankings: Iterable[Ranking]) -> None:
+    """Write the plan of a run in one piece; ``facts`` may be filled while rankings stream.
 
     Raises LocalStorageError.
     """
@@ -263,15 +279,20 @@ def write_plan(
                 " CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
                 " CREATE TABLE decision (number INTEGER NOT NULL, ordinal INTEGER NOT NULL,"
                 " member INTEGER NOT NULL, PRIMARY KEY (number, ordinal)) WITHOUT ROWID;"
+                " CREATE TABLE merged (number INTEGER NOT NULL, name TEXT NOT NULL, value TEXT,"
+                " PRIMARY KEY (number, name)) WITHOUT ROWID;"
             )
-            connection.executemany(
-                "INSERT INTO decision VALUES (?, ?, ?)",
-                (
-                    (number, ordinal, member)
-                    for number, members in decisions
-                    for ordinal, member in enumerate(members)
-                ),
-            )
+
+            def decisions() -> Iterator[tuple[int, int, int]]:
+                for group, places, merged in rankings:
+                    for name, value in merged.items():
+                        connection.execute(
+                            "INSERT INTO merged VALUES (?, ?, ?)", (group, name, value)
+                        )
+                    for ordinal, member in enumerate(places):
+                        yield group, ordinal, member
+
+            connection.executemany("INSERT INTO decision VALUES (?, ?, ?)", decisions())
             connection.executemany(
                 "INSERT INTO fact VALUES (?, ?)",
                 [(name, json.dumps(value)) for name, value in {**facts, "format": _FORMAT}.items()],

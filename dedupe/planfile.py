@@ -15,7 +15,8 @@ from itertools import groupby
 from typing import Any, Literal, TextIO
 
 from .errors import PlanError
-from .plan import Plan, check_unbegun, write_plan
+from .plan import Plan, Ranking, check_unbegun, write_plan
+from .policy import CHOSEN
 from .scan.run import Run
 
 Form = Literal["jsonl", "csv"]
@@ -47,11 +48,18 @@ def import_plan(run: Run, stream: TextIO, form: Form = "jsonl") -> Plan:
 
     The order of the lines does not matter. Memory: bounded; the lines wait in a temporary
     file. Raises PlanError (naming the line or the group: another run's file, two rows or
-    none kept, a row that is not in the group, a missing row), RefusedError (the repair
-    has begun).
+    none kept, a row that is not in the group, a missing row; columns that a callable
+    merged), RefusedError (the repair has begun).
     """
     plan = Plan(run)
     check_unbegun(run)
+    merged = sorted(name for name, how in plan.policy.merge.items() if how == CHOSEN)
+    if merged:
+        raise PlanError(
+            f"a callable merged {', '.join(merged)} for the rows that this plan keeps",
+            hint="Choose the kept rows by a callable too, where the plan is made.",
+            path=run.path,
+        )
     digest = hashlib.sha256(f"{plan.fingerprint}\n".encode())
     facts = plan.facts()
     counts = {"groups": 0, "losers": 0}
@@ -61,7 +69,7 @@ def import_plan(run: Run, stream: TextIO, form: Form = "jsonl") -> Plan:
         store.executemany("INSERT INTO line VALUES (?, ?, ?, ?)", _read(run, stream, form))
         store.execute("CREATE INDEX by_group ON line (grp)")
 
-        def decided() -> Iterator[tuple[int, list[int]]]:
+        def decided() -> Iterator[Ranking]:
             rows = store.execute("SELECT grp, keep, place, number FROM line ORDER BY grp, number")
             edited = groupby(rows, key=lambda row: int(row[0]))
             wanted = next(edited, None)
@@ -80,7 +88,7 @@ def import_plan(run: Run, stream: TextIO, form: Form = "jsonl") -> Plan:
                 counts["groups"] += 1
                 counts["losers"] += len(ranked) - 1
                 digest.update(f"{decision.group} {ranked}\n".encode())
-                yield decision.group, ranked
+                yield Ranking(decision.group, ranked, {})
                 wanted = next(edited, None)
             if wanted is not None:
                 raise PlanError(

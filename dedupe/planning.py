@@ -19,8 +19,8 @@ from .connect import Connectable, Database, connect
 from .disk import disk_need
 from .errors import KeyDefinitionError, UsageError
 from .key import ResolvedKey, resolve
-from .plan import Plan, PlannedReference, check_unbegun, write_plan
-from .policy import Chooser, Policy, SoftReference, make_policy
+from .plan import Plan, PlannedReference, Ranking, check_unbegun, write_plan
+from .policy import Chooser, Merger, Policy, Program, SoftReference, make_policy
 from .policycheck import check_policy
 from .references import References, load_references
 from .repair.helpers import finding_index
@@ -37,7 +37,7 @@ def plan(
     db: Connectable | None = None,
     key: str | None = None,
     loser: str = "delete",
-    merge: Mapping[str, str] | None = None,
+    merge: Mapping[str, str | Merger] | None = None,
     same: str | None = None,
     on_collision: Mapping[str, str] | None = None,
     accept_loss: Sequence[str] = (),
@@ -55,7 +55,9 @@ def plan(
     place of the one that stays. A repair in another process cannot ask it: what arrives
     meanwhile is left there.
     ``loser``: ``"delete"``, ``"report"``, ``"rename:COLUMN"``, ``"blank:COLUMN,…"``.
-    ``merge``: column to what the survivor's becomes, over survivor and losers. ``same``:
+    ``merge``: column to what the survivor's becomes, over survivor and losers: a word of
+    ``MERGES``, or a callable that gets the column's values as text, the survivor's first,
+    and returns the new one. ``same``:
     predicate over rows ``a`` (survivor) and ``b`` (loser) without which a group is left
     alone. ``on_collision``: child table to which of two child rows stays. ``accept_loss``:
     ``TABLE.COLUMN`` of foreign keys whose rows may go. ``only``, ``exclude`` and
@@ -67,7 +69,7 @@ def plan(
     Raises PolicyError, UsageError (unfinished run), RunMismatch, LossNotAccepted,
     RefusedError (its repair has begun), FailureError.
     """
-    policy = make_policy(
+    policy, program = make_policy(
         keep,
         loser=loser,
         merge=merge,
@@ -82,7 +84,7 @@ def plan(
     number = _chosen(run, key)
     return make_plan(
         database, run, number, policy,
-        chooser=keep if callable(keep) else None,
+        program=program,
         only=only, exclude=exclude, max_groups=max_groups,
     )
 
@@ -93,7 +95,7 @@ def make_plan(
     number: int,
     policy: Policy,
     *,
-    chooser: Chooser | None = None,
+    program: Program | None = None,
     only: Collection[int] = (),
     exclude: Collection[int] = (),
     max_groups: int | None = None,
@@ -105,7 +107,7 @@ def make_plan(
         check_leaves(session, run.identity)
         references = load_references(session, key, policy)
         check_policy(session, policy, references)
-        planner = Planner(session, run, policy, references, chooser)
+        planner = Planner(session, run, policy, references, program or Program())
         digest = hashlib.sha256(f"{run.id}\n{key.definition}\n{policy.to_json()}\n".encode())
         facts: dict[str, Any] = {
             "key": number,
@@ -115,7 +117,7 @@ def make_plan(
             "made": datetime.now(UTC).isoformat(),
         }
 
-        def decided() -> Iterator[tuple[int, list[int]]]:
+        def decided() -> Iterator[Ranking]:
             taken = 0
             for group, members in run.addresses(number):
                 wanted = (not only or group in only) and group not in exclude
@@ -137,13 +139,13 @@ def make_plan(
                 str(disk_need(session, references, planner.losers, key.index_oid)),
             ]
 
-        def noted(found: Iterator[tuple[int, list[int]]]) -> Iterator[tuple[int, list[int]]]:
+        def noted(found: Iterator[Ranking]) -> Iterator[Ranking]:
             for one in found:
                 digest.update(f"{one}\n".encode())
                 yield one
 
         write_plan(run, facts, decided())
-    return Plan(run, chooser)
+    return Plan(run, program)
 
 
 def resolved_key(session: Session, run: Run, number: int) -> ResolvedKey:

@@ -22,6 +22,8 @@ KEEP_WORDS = ("oldest", "newest", "most-referenced")
 CHOSEN = "chosen by a program"
 #: takes a group's rows, column to text, by primary key; returns the place of the one to keep
 Chooser = Callable[[Sequence[Mapping[str, str | None]]], int]
+#: takes a column's values of a group as text, the survivor's first; returns what it becomes
+Merger = Callable[[Sequence[str | None]], str | None]
 #: what a merge of a column can be
 MERGES = (
     "first", "sum", "min", "max", "or", "and", "concat", "union", "jsonb",
@@ -116,6 +118,15 @@ class Collision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """The callables of a policy, which only the process that has them can ask."""
+
+    keep: Chooser | None = None
+    #: column to what merges it
+    merge: Mapping[str, Merger] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SoftReference:
     """A reference that the catalog does not know."""
 
@@ -141,7 +152,8 @@ class Policy:
 
     keep: tuple[Keep, ...]
     loser: Loser = field(default_factory=Loser)
-    #: columns of the survivor that take something of the losers: column to one of MERGES
+    #: columns of the survivor that take something of the losers: column to one of MERGES,
+    #: or to CHOSEN
     merge: Mapping[str, str] = field(default_factory=dict)
     #: SQL predicate over rows ``a`` (the survivor) and ``b`` (a loser); a group with a pair
     #: for which it is not true is left as it is
@@ -158,12 +170,6 @@ class Policy:
         """Refuse what can be no policy in any database."""
         if not self.keep:
             raise PolicyError("nothing says which row of a group stays", hint=keep_choices())
-        for column, function in self.merge.items():
-            if function not in MERGES:
-                raise PolicyError(
-                    f"no such merge for {column}: {function}",
-                    hint=f"One of: {', '.join(MERGES)}.",
-                )
         if self.merge and self.loser.action != "delete":
             raise PolicyError(
                 f"columns are merged from deleted rows; the losers' fate is {self.loser.action}",
@@ -171,6 +177,11 @@ class Policy:
             )
         if self.same is not None:
             _checked(self.same, "predicate of rows that may be merged")
+
+    @property
+    def by_program(self) -> bool:
+        """Whether a callable has a say."""
+        return CHOSEN in {*self.merge.values(), *(keep.by for keep in self.keep)}
 
     def to_json(self) -> str:
         """Write the policy as one line of JSON."""
@@ -198,6 +209,15 @@ class Policy:
         )
 
 
+def _merge_word(column: str, how: str) -> str:
+    """Return the word of a merge. Raises PolicyError."""
+    if how not in MERGES:
+        raise PolicyError(
+            f"no such merge for {column}: {how}", hint=f"One of: {', '.join(MERGES)}."
+        )
+    return how
+
+
 def _checked(expression: str, what: str) -> None:
     """Raise PolicyError unless a text is one SQL expression."""
     try:
@@ -212,29 +232,36 @@ def make_policy(
     keep: str | Sequence[str] | Chooser,
     *,
     loser: str = "delete",
-    merge: Mapping[str, str] | None = None,
+    merge: Mapping[str, str | Merger] | None = None,
     same: str | None = None,
     on_collision: Mapping[str, str] | None = None,
     accept_loss: Sequence[str] = (),
     soft: Sequence[SoftReference] = (),
     drop_self_pairs: Mapping[str, tuple[str, str]] | None = None,
-) -> Policy:
-    """Make a policy of the words that command line and library take. Raises PolicyError."""
+) -> tuple[Policy, Program]:
+    """Make a policy of the words and callables that the library takes. Raises PolicyError."""
     if callable(keep):
         kept: tuple[Keep, ...] = (Keep(by=CHOSEN),)
     else:
         words = [keep] if isinstance(keep, str) else list(keep)
         kept = tuple(Keep.parse(word) for word in words)
-    return Policy(
+    named, mergers = {}, {}
+    for column, how in (merge or {}).items():
+        if isinstance(how, str):
+            named[column] = _merge_word(column, how)
+        else:
+            mergers[column] = how
+    policy = Policy(
         keep=kept,
         loser=Loser.parse(loser),
-        merge=dict(merge or {}),
+        merge={**named, **dict.fromkeys(mergers, CHOSEN)},
         same=same,
         collisions={name: Collision.parse(how) for name, how in (on_collision or {}).items()},
         accept_loss=tuple(accept_loss),
         soft=tuple(soft),
         drop_self_pairs=dict(drop_self_pairs or {}),
     )
+    return policy, Program(keep=keep if callable(keep) else None, merge=mergers)
 
 
 def keep_choices() -> str:

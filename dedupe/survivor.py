@@ -6,14 +6,16 @@ batch of rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .errors import PolicyError
+from .errors import PolicyError, QueryFailed
 from .journal import image
-from .policy import CHOSEN, Chooser, Keep, Policy
+from .plan import Ranking
+from .policy import CHOSEN, Chooser, Keep, Policy, Program
 from .references import References
-from .repair.pointing import matches
+from .relation import Column
+from .repair.pointing import matches, whole_type
 from .scan.run import Run
 from .session import Session
 from .table import quoted
@@ -32,9 +34,9 @@ class Planner:
         run: Run,
         policy: Policy,
         references: References,
-        chooser: Chooser | None,
+        program: Program,
     ) -> None:
-        self._chooser = chooser
+        self._program = program
         #: groups that wait to be decided, each with (leaf's number, ctid, xmin) of its rows
         self.pending: dict[int, list[tuple[int, str, str]]] = {}
         self.left_out = 0
@@ -71,8 +73,8 @@ class Planner:
         """Groups whose rows are alike in all that they are ordered by."""
         return self._ties
 
-    def decide(self) -> Iterator[tuple[int, list[int]]]:
-        """Decide the pending groups: (number, places of the members, survivor first)."""
+    def decide(self) -> Iterator[Ranking]:
+        """Decide the pending groups."""
         pending, self.pending = self.pending, {}
         if not pending:
             return
@@ -87,9 +89,10 @@ class Planner:
             ranked.setdefault(number, []).append(place)
             if tied and len(ranked[number]) == 1:
                 self._ties += 1
-        if self._chooser is not None:
-            self._choose(by_leaf, ranked, self._chooser)
+        if self._program.keep is not None:
+            self._choose(by_leaf, ranked, self._program.keep)
         apart = self._kept_apart(by_leaf, ranked) if self._policy.same is not None else set()
+        whole: dict[int, list[int]] = {}
         for number, size in sizes.items():
             places = ranked.get(number, [])
             if len(places) != size:
@@ -99,7 +102,10 @@ class Planner:
             else:
                 self._groups += 1
                 self._losers += size - 1
-                yield number, places
+                whole[number] = places
+        merged = self._merged(by_leaf, whole) if self._program.merge else {}
+        for number, places in whole.items():
+            yield Ranking(number, places, merged.get(number, {}))
 
     def _choose(
         self,
@@ -108,18 +114,7 @@ class Planner:
         chooser: Chooser,
     ) -> None:
         """Let a callable see the rows of each group and name the one that stays."""
-        columns = self._root.stored
-        rows: dict[tuple[int, int], dict[str, str | None]] = {}
-        for (_, leaf), members in by_leaf.items():
-            places = {ctid: (number, place) for ctid, number, place, _ in members}
-            with self._session.transaction():
-                for ctid, values in self._session.rows(
-                    f"SELECT ctid::text, {image(columns, 't')} FROM ONLY {leaf} t"
-                    " WHERE ctid = ANY ($1::tid[])",
-                    [_array(places)],
-                ):
-                    names = (column.name for column in columns)
-                    rows[places[ctid]] = dict(zip(names, values, strict=True))
+        rows = self._values(by_leaf, self._root.stored)
         for number, places_of in ranked.items():
             choice = chooser([rows[number, place] for place in places_of])
             if not 0 <= choice < len(places_of):
@@ -129,6 +124,63 @@ class Planner:
                     hint="It has to return the place of a row in the sequence, from 0.",
                 )
             places_of.insert(0, places_of.pop(choice))
+
+    def _merged(
+        self,
+        by_leaf: Mapping[tuple[int, str], list[tuple[str, int, int, str]]],
+        ranked: Mapping[int, list[int]],
+    ) -> dict[int, dict[str, str | None]]:
+        """Let callables say what columns of the survivors become, by group."""
+        columns = [self._root.column(name) for name in self._program.merge]
+        rows = self._values(by_leaf, columns)
+        merged: dict[int, dict[str, str | None]] = {number: {} for number in ranked}
+        for column in columns:
+            merger = self._program.merge[column.name]
+            for number, places in ranked.items():
+                value = merger([rows[number, place][column.name] for place in places])
+                if value is not None and not isinstance(value, str):
+                    raise PolicyError(
+                        f"the callable for {column.name} returned {value!r} for group {number}",
+                        hint="It has to return a text, as PostgreSQL writes the value, or None.",
+                    )
+                merged[number][column.name] = value
+            self._check_values(column, [values[column.name] for values in merged.values()])
+        return merged
+
+    def _check_values(self, column: Column, values: list[str | None]) -> None:
+        """Raise PolicyError where a callable's value cannot be one of the column."""
+        kind = whole_type(column)
+        try:
+            with self._session.transaction():
+                self._session.rows(
+                    f"SELECT count(v::{kind}) FROM pg_catalog.unnest($1::text[]) u (v)",
+                    [values],
+                )
+        except QueryFailed as error:
+            raise PolicyError(
+                f"the callable for {column.name} returned what is no {column.type}:"
+                f" {error.message}",
+                hint="It has to return a text, as PostgreSQL writes the value, or None.",
+            ) from error
+
+    def _values(
+        self,
+        by_leaf: Mapping[tuple[int, str], list[tuple[str, int, int, str]]],
+        columns: Sequence[Column],
+    ) -> dict[tuple[int, int], dict[str, str | None]]:
+        """Read columns of the rows as text, by group and place."""
+        names = [column.name for column in columns]
+        rows: dict[tuple[int, int], dict[str, str | None]] = {}
+        for (_, leaf), members in by_leaf.items():
+            places = {ctid: (number, place) for ctid, number, place, _ in members}
+            with self._session.transaction():
+                for ctid, values in self._session.rows(
+                    f"SELECT ctid::text, {image(columns, 't')} FROM ONLY {leaf} t"
+                    " WHERE ctid = ANY ($1::tid[])",
+                    [_array(places)],
+                ):
+                    rows[places[ctid]] = dict(zip(names, values, strict=True))
+        return rows
 
     def _ask(
         self, by_leaf: Mapping[tuple[int, str], list[tuple[str, int, int, str]]]

@@ -63,6 +63,17 @@ work = sa.Table(
     sa.Index("work_by_turn", "run", "round", "turn"),
 )
 
+merged = sa.Table(
+    "merged",
+    metadata,
+    sa.Column("run", sa.Text, primary_key=True),
+    sa.Column("round", sa.Integer, primary_key=True),
+    sa.Column("grp", sa.Integer, primary_key=True),
+    # of the column that a callable merged
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text),
+)
+
 heaps = sa.Table(
     "heap",
     metadata,

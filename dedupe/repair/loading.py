@@ -9,6 +9,9 @@ from ..journal import SCHEMA
 from ..plan import Plan
 from ..writer import Writer
 
+#: what a value must not hold as it is in COPY's text format
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
 
 def load_round(writer: Writer, run: str, plan: Plan, round_: int) -> None:
     """Copy a plan's decisions into the database as a round; only inside ``writing``."""
@@ -20,6 +23,13 @@ def load_round(writer: Writer, run: str, plan: Plan, round_: int) -> None:
             f"{run}\t{round_}\t{turn}\t{group}\t{ordinal}\t{oids[leaf]}\t{ctid}\t{xmin}\n"
             for turn, (group, rows) in enumerate(groupby(plan.addresses(), key=itemgetter(0)), 1)
             for _, ordinal, leaf, ctid, xmin in rows
+        ),
+    )
+    writer.copy_lines(
+        f"COPY {SCHEMA}.merged (run, round, grp, name, value) FROM STDIN",
+        (
+            f"{run}\t{round_}\t{group}\t{_field(name)}\t{_field(value)}\n"
+            for group, name, value in plan.merged()
         ),
     )
     writer.rows(
@@ -36,3 +46,10 @@ def load_round(writer: Writer, run: str, plan: Plan, round_: int) -> None:
         [run, round_],
     )
     writer.rows(f"ANALYZE {SCHEMA}.work")
+
+
+def _field(text: str | None) -> str:
+    r"""Write a value for COPY's text format: NULL is ``\\N``."""
+    if text is None:
+        return "\\N"
+    return text.translate(_ESCAPES)

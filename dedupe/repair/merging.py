@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from ..errors import PolicyError
+from ..journal import SCHEMA
+from ..policy import CHOSEN
 from ..relation import Column, Relation
-from .pointing import whole_type
+from .pointing import literal, whole_type
 
 #: What each merge needs to know of a column's type.
 _NUMBERS = {
@@ -25,6 +27,7 @@ def check_merge(how: str, column: Column, relation: Relation) -> None:
         "concat": column.text,
         "union": column.element is not None,
         "jsonb": kind == "jsonb",
+        CHOSEN: True,
     }[how]
     if column.generated or column.identity_always:
         raise PolicyError(
@@ -38,6 +41,17 @@ def check_merge(how: str, column: Column, relation: Relation) -> None:
             hint="first, min and max fit any type; sum numbers; or and and boolean; concat text;"
             " union arrays; jsonb jsonb objects.",
         )
+
+
+def value_by_program(column: Column) -> str:
+    """Write the value that a callable said for a column of the survivor of group ``h``.
+
+    Parameters: run, and the round as the third.
+    """
+    return (
+        f"(SELECT v.value FROM {SCHEMA}.merged v WHERE v.run = $1::text AND v.round = $3::int4"
+        f" AND v.grp = h.grp AND v.name = {literal(column.name)})::{whole_type(column)}"
+    )
 
 
 def merged_value(how: str, column: Column, relation: Relation, *, members: str) -> str:

@@ -29,7 +29,6 @@ from ..errors import (
 from ..journal import SCHEMA
 from ..plan import Plan
 from ..planning import make_plan, resolved_key
-from ..policy import CHOSEN
 from ..references import References
 from ..scan.directory import REPAIRING_FILE, ROUND_PREFIX
 from ..scan.owner import end_leftovers
@@ -354,14 +353,14 @@ class Repairer:
         self._stale = False
         if not found.keys[0].groups:
             return None
-        policy, chooser = self._plan.policy, self._plan.chooser
-        if chooser is None and any(keep.by == CHOSEN for keep in policy.keep):
+        policy, program = self._plan.policy, self._plan.program
+        if program is None and policy.by_program:
             raise RefusedError(
                 f"{found.keys[0].groups} groups arrived or were changed meanwhile, and the callable"
-                " that chose the kept rows is not at hand in this process",
+                " that decided about the others is not at hand in this process",
                 hint="Plan them anew: scan again, or give the plan that dedupe.plan returned.",
             )
-        return make_plan(self._database, found, 0, policy, chooser=chooser)
+        return make_plan(self._database, found, 0, policy, program=program)
 
     def _wait_for_standbys(self, writer: Writer) -> None:
         """Wait while a standby is too far behind; one whose lag is unknown counts as such."""

@@ -18,11 +18,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..journal import SCHEMA, image
-from ..policy import Policy
+from ..policy import CHOSEN, Policy
 from ..references import Reference, References
 from ..relation import ChildKey, Column, Relation
 from ..table import quoted
-from .merging import merged_value
+from .merging import merged_value, value_by_program
 from .pointing import LOSER, MOVE, at, keepers, matches, new_value
 
 _BY_INDEX: Mapping[str, str] = {
@@ -307,7 +307,12 @@ class Statements:
         for n, column in enumerate(columns):
             value = new_value(column, references, relations)
             if column.name in merges:
-                merged = merged_value(merges[column.name], column, relation, members=members)
+                how = merges[column.name]
+                merged = (
+                    value_by_program(column)
+                    if how == CHOSEN
+                    else merged_value(how, column, relation, members=members)
+                )
                 value = f"CASE WHEN h.grp IS NOT NULL THEN {merged} ELSE {value} END"
             values.append(f"{value} AS n{n}")
         return (

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
-from dedupe import repair
-from dedupe.errors import PolicyError
+from dedupe import Plan, export_plan, import_plan, repair
+from dedupe.errors import PlanError, PolicyError, RefusedError
 
 from ..promises.shop import Shop
 
@@ -218,3 +222,94 @@ def test_merging_into_a_row_that_references_its_own_table(shop: Shop) -> None:
         (1, 11, None), (2, 22, 1), (3, 3, 2), (13, 30, 2),
     ]  # fmt: skip
     shop.undone(made)
+
+
+def test_a_callable_says_what_a_column_becomes(shop: Shop) -> None:
+    """Scenario: values with whatever COPY would take for its own, NULL, a hostile column name.
+    Outcome: the callable sees the survivor's value first, as PostgreSQL writes it, NULL as
+    None; the survivor holds what it returned. Undo gives back what was there.
+    """
+    shop.make(
+        'CREATE TABLE t (id int8 PRIMARY KEY, k text, "n\'o""te" text, at timestamptz, b bytea);'
+        "CREATE UNIQUE INDEX t_k ON t (k); INSERT INTO t VALUES"
+        r" (1, 'a', E'x\\\t1', '2020-01-01 00:00+00', '\x00'), (2, 'b', NULL, NULL, NULL)",
+        "t_k",
+        "INSERT INTO t VALUES (3, 'a', NULL, 'infinity', NULL), (4, 'b', E'\\\\N', NULL, NULL),"
+        " (5, 'b', E'z\nz', NULL, NULL)",
+    )
+    seen: dict[str, list[list[str | None]]] = {"note": [], "at": [], "b": []}
+
+    def note(values: Sequence[str | None]) -> str | None:
+        seen["note"].append(list(values))
+        return "\t".join(reversed([f"<{value}>" for value in values])) + "\\."
+
+    def at(values: Sequence[str | None]) -> str | None:
+        seen["at"].append(list(values))
+        return values[-1]
+
+    def nothing(values: Sequence[str | None]) -> str | None:
+        seen["b"].append(list(values))
+        return None
+
+    made = shop.planned("t_k", merge={"n'o\"te": note, "at": at, "b": nothing})
+    assert seen["note"] == [["x\\\t1", None], [None, "\\N", "z\nz"]]
+    assert seen["at"] == [["2020-01-01 00:00:00+00", "infinity"], [None, None, None]]
+    assert seen["b"] == [["\\x00", None], [None, None, None]]
+    # Another process has the plan, but not the callables.
+    shop.repaired(Plan.open(made.run.path))
+    assert shop.rows("SELECT (t.*)::text FROM t ORDER BY id") == [
+        '(1,a,"<None>\t<x\\\\\t1>\\\\.",infinity,)',
+        '(2,b,"<z\nz>\t<\\\\N>\t<None>\\\\.",,)',
+    ]
+    shop.undone(made)
+
+
+def test_a_callable_is_asked_about_what_was_changed_meanwhile(shop: Shop) -> None:
+    """Outcome: the process that has it merges such a group too; another one leaves it."""
+    shop.make(
+        "CREATE TABLE t (id int8 PRIMARY KEY, k text, v int4); CREATE UNIQUE INDEX t_k ON t (k);"
+        "INSERT INTO t VALUES (1, 'a', 1), (2, 'b', 10)",
+        "t_k",
+        "INSERT INTO t VALUES (3, 'a', 2), (4, 'b', 20)",
+    )
+    made = shop.planned("t_k", merge={"v": lambda values: "".join(v or "" for v in values)})
+    shop.server.execute("UPDATE t SET v = 5 WHERE id = 2")
+    with pytest.raises(RefusedError, match="callable that decided about the others is not at hand"):
+        repair(Plan.open(made.run.path), db=shop.dsn, execute=True)
+    shop.repaired(made)
+    assert shop.rows("SELECT v FROM t ORDER BY id") == [12, 520]
+
+
+@pytest.mark.parametrize(
+    ("returned", "says"),
+    [
+        ("12 apples", "is no integer"),
+        (12, "returned 12 for group 1"),
+        ("99999999999", "is no integer"),
+    ],
+)
+def test_a_callable_that_returns_nonsense_is_told(shop: Shop, returned: Any, says: str) -> None:
+    shop.make(
+        "CREATE TABLE t (id int8 PRIMARY KEY, k text, v int4); CREATE UNIQUE INDEX t_k ON t (k);"
+        "INSERT INTO t VALUES (1, 'a', 1)",
+        "t_k",
+        "INSERT INTO t VALUES (3, 'a', 2)",
+    )
+    with pytest.raises(PolicyError, match=says):
+        shop.planned("t_k", merge={"v": lambda _: returned})
+
+
+def test_rows_kept_for_a_callable_are_not_chosen_in_a_spreadsheet(shop: Shop) -> None:
+    """Outcome: another kept row would need another value; the import is refused."""
+    shop.make(
+        "CREATE TABLE t (id int8 PRIMARY KEY, k text, v int4); CREATE UNIQUE INDEX t_k ON t (k);"
+        "INSERT INTO t VALUES (1, 'a', 1)",
+        "t_k",
+        "INSERT INTO t VALUES (3, 'a', 2)",
+    )
+    made = shop.planned("t_k", merge={"v": lambda values: values[0]})
+    with io.StringIO() as file:
+        export_plan(made, file)
+        file.seek(0)
+        with pytest.raises(PlanError, match="a callable merged v"):
+            import_plan(made.run, file)
