@@ -41,6 +41,7 @@ KNOWN: Mapping[str, Mapping[str, tuple[type, ...]]] = {
         "nice": (float, int),
         "max_lag": (float, int),
         "triggers": (str,),
+        "journal_schema": (str,),
     },
 }
 

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import click
@@ -49,9 +49,13 @@ class Connecting:
     named: bool
     #: -w
     never_prompt: bool
+    #: schema of the journal, where one was said
+    journal_schema: str | None = None
 
-    def open(self, remembered: str | None = None) -> Database:
-        """Connect; ``remembered`` is taken where nothing was said.
+    def open(
+        self, remembered: str | None = None, journal_schema: str | None = None
+    ) -> Database:
+        """Connect; what is remembered, target and journal, is taken where nothing was said.
 
         Asks for a password only when the server wants one, none was found, and
         a person is there to type it.
@@ -59,13 +63,15 @@ class Connecting:
         conninfo = make_conninfo("", **self.settings)
         if remembered is not None and not self.told:
             conninfo = remembered
+        journal = self.journal_schema or journal_schema
         try:
-            return connect(conninfo)
+            return connect(conninfo, journal_schema=journal)
         except ConnectionSettingsError as error:
             wanted = "no password supplied" in error.message
             if not wanted or self.never_prompt or not sys.stdin.isatty():
                 raise
-        return connect(make_conninfo(conninfo, password=getpass.getpass("Password: ")))
+        conninfo = make_conninfo(conninfo, password=getpass.getpass("Password: "))
+        return connect(conninfo, journal_schema=journal)
 
 
 def json_option(command: F) -> F:
@@ -110,13 +116,23 @@ def connection_options(command: F) -> F:
     return command
 
 
+def journal_options(command: F) -> F:
+    """Add --journal-schema and the connection options to a command about repairs."""
+    return click.option(
+        "--journal-schema", metavar="NAME",
+        help="Schema of the journal of repairs; else what the run remembers, else pgmend.",
+    )(connection_options(command))
+
+
 def taken_from(given: dict[str, Any], config: Config) -> Connecting:
     """Take what the connection options gave out of a command's arguments.
 
     Raises ConnectionSettingsError.
     """
     names = ("dbname", "host", "port", "user", "no_password")
-    return connecting(config, **{name: given.pop(name) for name in names})
+    journal = config.get("repair", "journal_schema", given.pop("journal_schema", None))
+    where = connecting(config, **{name: given.pop(name) for name in names})
+    return replace(where, journal_schema=journal)
 
 
 def connecting(

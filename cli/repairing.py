@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from dedupe import RepairProgress, Run
 from dedupe.connect import Database
 from dedupe.errors import NotARunDirectory, RefusedError, RepairStopped, UsageError
+from dedupe.session import DEFAULT_JOURNAL
 
 from .config import Config
 from .exits import ExitCode
@@ -59,6 +60,9 @@ class Meant:
         target = self.database.where.conninfo()
         if self.run is None or self.run.target.conninfo() != target:
             words += ["-d", target]
+        schema = self.database.journal_schema
+        if schema != DEFAULT_JOURNAL and (self.run is None or self.run.journal_schema != schema):
+            words += ["--journal-schema", schema]
         return shlex.join(words)
 
     def facts(self) -> dict[str, Any]:
@@ -92,7 +96,8 @@ def opened(run: Run, text: str, where: Connecting) -> Meant:
 
     Raises what ``Connecting.open`` raises.
     """
-    return Meant(text=text, run=run, database=where.open(run.target.conninfo()))
+    database = where.open(run.target.conninfo(), run.journal_schema)
+    return Meant(text=text, run=run, database=database)
 
 
 def meant_by(text: str, where: Connecting) -> Meant:

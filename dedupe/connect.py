@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
@@ -14,7 +15,7 @@ import psycopg
 
 from .driver_errors import translated
 from .errors import ConnectionSettingsError, ServerUnavailable, TransactionPooler
-from .session import Session
+from .session import DEFAULT_JOURNAL, Session
 from .writer import Writer
 
 if TYPE_CHECKING:
@@ -66,8 +67,14 @@ class Target:
 class Database:
     """A way to open sessions to one database; holds no connection itself."""
 
-    def __init__(self, opener: Callable[[], psycopg.Connection[Any]]) -> None:
+    def __init__(
+        self,
+        opener: Callable[[], psycopg.Connection[Any]],
+        journal_schema: str | None = None,
+    ) -> None:
         self._opener = opener
+        #: name of the schema of the journal, unquoted
+        self.journal_schema = journal_schema or DEFAULT_JOURNAL
         with self.open("pgmend") as session:
             info = session.connection.info
             parameters = info.get_parameters()
@@ -87,6 +94,12 @@ class Database:
             if info.backend_pid != session.pid:
                 self._refuse_transaction_pooling(session)
 
+    def journaling_in(self, schema: str) -> Database:
+        """Return the same database with the journal in another schema."""
+        other = copy(self)
+        other.journal_schema = schema
+        return other
+
     def open(self, name: str = "pgmend") -> Session:
         """Open one more session (a new backend) whose application_name is ``name``.
 
@@ -102,7 +115,9 @@ class Database:
         with translated():
             connection = self._opener()
         try:
-            return kind(connection, name)
+            session = kind(connection, name)
+            session.journal = self.journal_schema
+            return session
         except BaseException:
             connection.close()
             raise
@@ -140,8 +155,11 @@ class Database:
 Connectable: TypeAlias = "str | Engine | AlchemyConnection | psycopg.Connection[Any] | Database"
 
 
-def connect(target: Connectable) -> Database:
+def connect(target: Connectable, *, journal_schema: str | None = None) -> Database:
     """Make a ``Database`` of a URL, a libpq connection string, an engine or a connection.
+
+    ``journal_schema`` names the schema of the journal of repairs (unquoted; ``pgmend``
+    unless said); of a ``Database`` it makes another one.
 
     The server is asked once: its version must be 14 or later (tried up to 18) and
     nothing between may pool by transaction. A given connection lends its settings, never itself:
@@ -151,9 +169,9 @@ def connect(target: Connectable) -> Database:
     TransactionPooler, UnknownObject (no such database).
     """
     if isinstance(target, Database):
-        return target
+        return target if journal_schema is None else target.journaling_in(journal_schema)
     if isinstance(target, str):
-        return Database(_opener_of_text(target))
+        return Database(_opener_of_text(target), journal_schema)
     if isinstance(target, psycopg.Connection):
         if target.closed:
             raise ConnectionSettingsError(
@@ -162,14 +180,14 @@ def connect(target: Connectable) -> Database:
         settings = psycopg.conninfo.make_conninfo(
             target.info.dsn, **({"password": target.info.password} if target.info.password else {})
         )
-        return Database(_opener_of_text(settings))
+        return Database(_opener_of_text(settings), journal_schema)
     # Only now: whoever gives something of SQLAlchemy's has paid for its import.
     from sqlalchemy.engine import Connection, Engine  # noqa: PLC0415
 
     if isinstance(target, Connection):
-        return connect(target.engine)
+        return connect(target.engine, journal_schema=journal_schema)
     if isinstance(target, Engine):
-        return Database(_opener_of_engine(target))
+        return Database(_opener_of_engine(target), journal_schema)
     raise ConnectionSettingsError(
         f"cannot connect to a {type(target).__name__}",
         hint="Give a URL, a libpq connection string, a SQLAlchemy engine or connection,"

@@ -55,6 +55,12 @@ PINNED: Mapping[str, str] = {
     "idle_session_timeout": "0",
 }
 
+#: Stands for the journal's schema in SQL. PostgreSQL text never holds a NUL byte, so no
+#: hostile name can be taken for it.
+JOURNAL = "\x00journal\x00"
+#: where the journal is unless another schema was named
+DEFAULT_JOURNAL = "pgmend"
+
 #: oid of the type of a bare literal
 _UNKNOWN = 705
 #: What the server says when the session that exported a snapshot has ended.
@@ -102,6 +108,8 @@ class Session:
         connection.adapters.register_loader("json", _LenientJson)
         connection.adapters.register_dumper(str, _LenientStr)
         self.connection = connection
+        #: name of the schema that holds the journal, or is to
+        self.journal = DEFAULT_JOURNAL
         self._pinning: dict[tuple[tuple[str, str], ...], bytes] = {}
         with translated():
             # To a client that speaks UTF-8 such a database refuses to send what is not.
@@ -166,10 +174,14 @@ class Session:
     def rows(self, query: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Run one statement with ``$1`` parameters and return its rows."""
         with translated():
-            cursor = self.connection.execute(
-                query.encode("utf-8", "surrogateescape"), list(params) or None
-            )
+            cursor = self.connection.execute(self._written(query), list(params) or None)
             return cursor.fetchall() if cursor.description else []
+
+    def _written(self, query: str) -> bytes:
+        """Write a statement as it is sent."""
+        if JOURNAL in query:
+            query = query.replace(JOURNAL, sql.Identifier(self.journal).as_string())
+        return query.encode("utf-8", "surrogateescape")
 
     def row(self, query: str, params: Sequence[object] = ()) -> tuple[Any, ...]:
         """Run one statement that returns exactly one row."""
@@ -185,7 +197,7 @@ class Session:
         with translated():
             cursor = self.connection.cursor(binary=True)
             cursor.adapters.register_loader("text", ByteaBinaryLoader)
-            cursor.execute(query.encode("utf-8", "surrogateescape"), list(params) or None)
+            cursor.execute(self._written(query), list(params) or None)
             return cursor.fetchall()
 
     def packed_row(self, query: str, params: Sequence[object] = ()) -> tuple[Any, ...]:

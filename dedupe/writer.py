@@ -86,9 +86,7 @@ class Writer(Session):
     def count(self, statement: str, params: Sequence[object] = ()) -> int:
         """Run one statement that changes rows and return how many it changed."""
         with translated():
-            cursor = self.connection.execute(
-                statement.encode("utf-8", "surrogateescape"), list(params) or None
-            )
+            cursor = self.connection.execute(self._written(statement), list(params) or None)
             return cursor.rowcount
 
     def copy_lines(self, statement: str, lines: Iterable[str]) -> None:
@@ -96,7 +94,7 @@ class Writer(Session):
         rest = iter(lines)
         with translated():
             cursor = self.connection.cursor()
-            with cursor.copy(statement.encode("utf-8", "surrogateescape")) as copy:
+            with cursor.copy(self._written(statement)) as copy:
                 while block := "".join(islice(rest, _LINES_AT_A_TIME)):
                     copy.write(block)
 
@@ -109,7 +107,7 @@ class Writer(Session):
         with translated():
             self.connection.execute(set_statement({"lock_timeout": "0"}, local=False))
             try:
-                self.connection.execute(statement.encode("utf-8", "surrogateescape"))
+                self.connection.execute(self._written(statement))
             finally:
                 if not self.connection.closed:
                     again = {"lock_timeout": WRITING["lock_timeout"]}

@@ -11,7 +11,7 @@ from dedupe import journal_drop, journal_export, journal_runs
 from .. import journals, output
 from ..config import settings_option
 from ..exits import ExitCode
-from ..options import connection_options, execute_option, json_option, taken_from
+from ..options import execute_option, journal_options, json_option, taken_from
 from ..repairing import NOTHING_WRITTEN, Server, meant_by
 
 
@@ -24,7 +24,7 @@ def journal_command() -> None:
 
 @journal_command.command("list", short_help="List the repairs that the database remembers.")
 @json_option
-@connection_options
+@journal_options
 @settings_option
 @click.pass_context
 def list_command(context: click.Context, /, *, as_json: bool, **given: Any) -> int:
@@ -40,7 +40,7 @@ def list_command(context: click.Context, /, *, as_json: bool, **given: Any) -> i
 @journal_command.command("export", short_help="Stream the entries of a repair.")
 @click.argument("run")
 @click.option("--json", is_flag=True, expose_value=False, help="As always: one object a line.")
-@connection_options
+@journal_options
 @settings_option
 @click.pass_context
 def export_command(context: click.Context, /, *, run: str, **given: Any) -> int:
@@ -56,7 +56,7 @@ def export_command(context: click.Context, /, *, run: str, **given: Any) -> int:
 @execute_option
 @click.option("--force", is_flag=True, help="Though the repair or its undo is unfinished.")
 @json_option
-@connection_options
+@journal_options
 @settings_option
 @click.pass_context
 def drop_command(

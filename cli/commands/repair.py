@@ -11,7 +11,7 @@ from dedupe import Plan, repair
 
 from .. import outcomes
 from ..config import settings_option
-from ..options import connection_options, execute_option, json_option, progress_options, taken_from
+from ..options import execute_option, journal_options, json_option, progress_options, taken_from
 from ..plans import work_text
 from ..repairing import Server, ended, opened, run_in, triggers_setting, watched
 
@@ -37,7 +37,7 @@ from ..repairing import Server, ended, opened, run_in, triggers_setting, watched
 )
 @json_option
 @progress_options
-@connection_options
+@journal_options
 @settings_option
 @click.pass_context
 def repair_command(

@@ -10,7 +10,7 @@ from dedupe import undo
 
 from .. import afterwards, journals
 from ..config import settings_option
-from ..options import connection_options, execute_option, json_option, progress_options, taken_from
+from ..options import execute_option, journal_options, json_option, progress_options, taken_from
 from ..repairing import Server, ended, meant_by, watched
 
 
@@ -30,7 +30,7 @@ from ..repairing import Server, ended, meant_by, watched
 )
 @json_option
 @progress_options
-@connection_options
+@journal_options
 @settings_option
 @click.pass_context
 def undo_command(

@@ -10,7 +10,7 @@ from dedupe import verify
 
 from .. import afterwards
 from ..config import settings_option
-from ..options import connection_options, json_option, progress_options, taken_from
+from ..options import journal_options, json_option, progress_options, taken_from
 from ..repairing import ended, meant_by, watched
 
 
@@ -18,7 +18,7 @@ from ..repairing import ended, meant_by, watched
 @click.argument("run")
 @json_option
 @progress_options
-@connection_options
+@journal_options
 @settings_option
 @click.pass_context
 def verify_command(

@@ -14,7 +14,7 @@ from .reading import (
     journal_runs,
     known_run,
 )
-from .tables import SCHEMA, ensure, exists, standing
+from .tables import SCHEMA, database_of, ensure, exists, standing
 from .writing import add_shape, begin, image, image_settings, tell, value
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "JournalRun",
     "add_shape",
     "begin",
+    "database_of",
     "ensure",
     "exists",
     "find_run",

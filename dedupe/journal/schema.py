@@ -21,7 +21,7 @@ class _Tid(sa.types.UserDefinedType[str]):
         return "tid"
 
 
-metadata = sa.MetaData(schema=SCHEMA)
+metadata = sa.MetaData(schema=sa.quoted_name(SCHEMA, quote=False))
 
 header = sa.Table("header", metadata, sa.Column("version", sa.Integer, nullable=False))
 

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from ..errors import NotReady
-from ..session import Session
+from ..connect import Connectable, Database, connect
+from ..errors import NotReady, RefusedError
+from ..scan.run import Run
+from ..session import JOURNAL, Session
 from ..writer import Writer
 
-SCHEMA = "pgmend"
+#: the journal's schema in SQL; the session knows its name
+SCHEMA = JOURNAL
 #: version of the journal's tables; another one is refused by name
 JOURNAL_VERSION = 1
+
+
+def database_of(run: Run, db: Connectable | None) -> Database:
+    """Return the database with the journal of a run: ``db``, or where the run was made.
+
+    Raises RefusedError where ``db`` looks for the journal in another schema than the
+    run's repair has written it to.
+    """
+    known = run.journal_schema
+    if db is None:
+        return connect(run.target.conninfo(), journal_schema=known)
+    database = connect(db)
+    if known is not None and database.journal_schema != known:
+        raise RefusedError(
+            f"the journal of {run.path} is in schema {known}, not in {database.journal_schema}",
+            hint="Say --journal-schema, or connect(..., journal_schema=...), as when the repair"
+            " began; or leave it out and name the run's directory.",
+        )
+    return database
 
 
 def standing(alias: str) -> str:
@@ -24,15 +46,15 @@ def exists(session: Session) -> bool:
     found = session.rows(
         "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
         " ON n.oid = c.relnamespace WHERE n.nspname = $1::text AND c.relname = 'header'",
-        [SCHEMA],
+        [session.journal],
     )
     if not found:
         return False
     (version,) = session.row(f"SELECT version FROM {SCHEMA}.header")
     if version != JOURNAL_VERSION:
         raise NotReady(
-            f"the journal in schema {SCHEMA} has version {version}; this pgmend writes version"
-            f" {JOURNAL_VERSION}",
+            f"the journal in schema {session.journal} has version {version}; this pgmend writes"
+            f" version {JOURNAL_VERSION}",
             hint="Use the pgmend that wrote it, or undo or drop its runs first.",
             reasons=(f"journal version {version}",),
         )

@@ -6,7 +6,7 @@ import threading
 from typing import Literal
 
 from .. import journal
-from ..connect import Connectable, connect
+from ..connect import Connectable
 from ..disk import disk_need, too_little_disk
 from ..errors import (
     NotReady,
@@ -57,7 +57,7 @@ def repair(
     Raises NotReady (``reasons``: all that is in the way), PlanError, RunMismatch, RunInUse,
     UnprovenIndex, DuplicatesLeft (another key), RepairStopped, FailureError.
     """
-    database = connect(plan.run.target.conninfo() if db is None else db)
+    database = journal.database_of(plan.run, db)
     telling = Telling(on_progress, stop)
     with database.open("pgmend repair") as session:
         check_server(plan.run.identity.server, read_server(session))

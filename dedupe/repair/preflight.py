@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..journal import SCHEMA
 from ..policy import Policy
 from ..references import References
 from ..session import Session
@@ -122,20 +121,21 @@ def _not_mine(session: Session, references: References, index: int | None) -> li
 
 
 def _journal_rights(session: Session) -> list[str]:
+    schema = f"the journal's schema {session.journal}"
     rows = session.rows(
         "SELECT pg_catalog.has_schema_privilege(oid, 'CREATE') FROM pg_catalog.pg_namespace"
         " WHERE nspname = $1::text",
-        [SCHEMA],
+        [session.journal],
     )
     if rows:
-        return [] if rows[0][0] else [f"the role may not write the journal's schema {SCHEMA}"]
+        return [] if rows[0][0] else [f"the role may not write {schema}"]
     (allowed, temporary) = session.row(
         "SELECT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'),"
         " pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY')"
     )
     found = []
     if not allowed:
-        found.append(f"the role may not create the journal's schema {SCHEMA} in this database")
+        found.append(f"the role may not create {schema} in this database")
     if not temporary:
         found.append("the role may not make temporary tables in this database")
     return found

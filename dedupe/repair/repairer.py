@@ -156,6 +156,7 @@ class Repairer:
         sign = self._plan.run.path / REPAIRING_FILE
         try:
             sign.touch(mode=0o600)
+            sign.write_text(writer.journal, "utf-8", "surrogateescape")
         except OSError as error:
             raise LocalStorageError(
                 f"cannot write {sign}: {error.strerror}", path=sign

@@ -53,7 +53,7 @@ def column_values(columns: Iterable[Column]) -> str:
 def fill_side_tables(
     writer: Writer, run: str, shapes: Iterable[Shape], groups: Sequence[int]
 ) -> dict[str, int]:
-    """Copy the deleted rows of a run into ``pgmend.restored_<table>``, made anew.
+    """Copy the deleted rows of a run into ``restored_<table>`` beside the journal, made anew.
 
     Returns side table to rows. ACCESS EXCLUSIVE on the side tables alone.
     """
@@ -78,5 +78,5 @@ def fill_side_tables(
                 f" SELECT {column_values(shape.columns)} {wanted} ORDER BY e.id",
                 params,
             )
-            found[f"{SCHEMA}.{side}"] = rows
+            found[f"{writer.journal}.{side}"] = rows
     return found

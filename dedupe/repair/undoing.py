@@ -13,7 +13,7 @@ from ..errors import (
     UndoRefused,
     UsageError,
 )
-from ..journal import SCHEMA, JournalRun, image_settings, standing
+from ..journal import SCHEMA, JournalRun, database_of, image_settings, standing
 from ..scan.owner import end_leftovers, owned
 from ..scan.run import Run
 from ..session import Session
@@ -43,7 +43,7 @@ def undo(
     index is replaced by a non-unique one of the same definition, because duplicates come
     back; constraints, foreign keys and a replica identity that hang on it must be named in
     ``drop_constraints``. With ``side_table`` deleted rows come into
-    ``pgmend.restored_<table>`` instead, and nothing else is touched.
+    ``restored_<table>`` in the journal's schema instead, and nothing else is touched.
 
     The same call goes on after a kill; after its end it changes nothing and says so.
     Locks: the rows of one batch. Memory: one batch of numbers.
@@ -86,7 +86,7 @@ def undo(
 def found_run(run: Run | str | Path, db: Connectable | None) -> tuple[Database, str]:
     """Return where to connect, and the run's id. Raises UsageError, NotARunDirectory."""
     if isinstance(run, Run):
-        return connect(run.target.conninfo() if db is None else db), run.id
+        return database_of(run, db), run.id
     if Path(run).exists():
         return found_run(Run.open(run), db)
     if db is None:

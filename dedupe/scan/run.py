@@ -18,6 +18,7 @@ from ..groups import Group, read_addresses, read_groups
 from ..key import MatchKey
 from ..progress import RunStatus
 from .checkpoint import State
+from .directory import REPAIRING_FILE
 from .identity import Identity
 from .owner import is_owned
 from .pace import STOP_FILE
@@ -133,6 +134,23 @@ class Run:
     def identity(self) -> Identity:
         """What the run belongs to."""
         return Identity.from_facts(self._facts()["identity"])
+
+    @property
+    def journal_schema(self) -> str | None:
+        """Schema of the journal that the run's repair writes; None before it begins.
+
+        Raises LocalStorageError.
+        """
+        sign = self.path / REPAIRING_FILE
+        try:
+            if not sign.exists():
+                return None
+            # Empty where the repair was killed as it began.
+            return sign.read_text("utf-8", "surrogateescape") or None
+        except OSError as error:
+            raise LocalStorageError(
+                f"cannot read {sign}: {error.strerror}", path=sign
+            ) from error
 
     @property
     def target(self) -> Target:

@@ -278,6 +278,37 @@ def test_the_journal(planned: Command) -> None:
     assert planned("undo", "r").returncode > ExitCode.FOUND
 
 
+def test_the_journal_in_another_schema(planned: Command, db: Connection) -> None:
+    """Scenario: --journal-schema names a hostile schema when the repair begins.
+    Outcome: the journal is there and nowhere else; the run remembers it, an id needs it said.
+    """
+    schema = 'Audit "1"; drop'
+    before = db.execute(ALL).fetchall()
+    done = planned("repair", "r", "--journal-schema", schema, *REASON, "-q")
+    assert done.returncode == ExitCode.OK, done.stderr
+    schemas = [name for (name,) in db.execute("SELECT nspname FROM pg_namespace").fetchall()]
+    assert schema in schemas
+    assert "pgmend" not in schemas
+    run_id = told(planned, "repair", "r")["run_id"]
+    assert told(planned, "journal", "list")["runs"] == []
+    (run,) = told(planned, "journal", "list", "--journal-schema", schema)["runs"]
+    assert run["run_id"] == run_id
+    other = planned("undo", "r", "--journal-schema", "pgmend", *REASON[:1])
+    assert other.returncode == ExitCode.REFUSED
+    assert f"the journal of r is in schema {schema}, not in pgmend" in other.stderr
+    lost = planned("undo", run_id, "--execute")
+    assert lost.returncode == ExitCode.USAGE
+    assert f"has no run {run_id}" in lost.stderr
+    aside = told(planned, "undo", "r", "--side-table", "--execute")
+    assert aside["restored"] == {f"{schema}.restored_people": 3, f"{schema}.restored_seats": 1}
+    config = planned.where / "pgmend.toml"
+    config.write_text(f"[repair]\njournal_schema = {json.dumps(schema)}\n")
+    assert told(planned, "verify", run_id)["status"] == "clean"
+    config.unlink()
+    assert told(planned, "undo", "r", "--execute")["status"] == "undone"
+    assert db.execute(ALL).fetchall() == before
+
+
 def test_a_signal_stops_between_two_batches(pgmend: Command, db: Connection) -> None:
     """Scenario: a repair that sleeps most of its time gets SIGINT.
     Outcome: 3 and the command that goes on; that one does the rest, and all is whole.
