@@ -31,6 +31,7 @@ from ..repairing import Server, ended, opened, run_in, triggers_setting, watched
     "--max-lag", type=click.FloatRange(0), metavar="SECONDS",
     help="Pause while a standby is further behind.",
 )
+@click.option("--create-index", metavar="NAME", help="Make this index where the key has none.")
 @click.option("--lock", is_flag=True, help="Keep writers out of the table for the last round.")
 @click.option(
     "--despite-unreadable", is_flag=True, help="Though the scan skipped rows it could not read."
@@ -80,6 +81,7 @@ def repair_command(
             nice=float(config.get("repair", "nice", given["nice"], default=0.0)),
             max_lag=config.get("repair", "max_lag", given["max_lag"]),
             lock=lock,
+            create_index=given["create_index"],
             on_progress=show,
             stop=stop,
         ),

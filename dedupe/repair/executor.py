@@ -18,6 +18,7 @@ from ..planning import resolved_key
 from ..references import load_references
 from ..scan.identity import check_leaves, check_server, read_server
 from ..scan.owner import owned
+from .endgame import Endgame
 from .preflight import obstacles
 from .repairer import Repairer
 from .result import Result, summary, target
@@ -35,6 +36,7 @@ def repair(
     nice: float = 0.0,
     max_lag: float | None = None,
     lock: bool = False,
+    create_index: str | None = None,
     on_progress: OnRepairProgress | None = None,
     stop: threading.Event | None = None,
 ) -> Result:
@@ -46,10 +48,12 @@ def repair(
     is proved at the end by reading the heaps. ``nice``: seconds to sleep for
     each second of work. ``max_lag``: pause while a standby is further behind, in seconds;
     one whose lag is unknown counts as lagging. ``lock``: the last round and the rebuild
-    are one transaction that keeps writers out of the table. ``stop`` ends it between two batches.
+    are one transaction that keeps writers out of the table. ``create_index`` names a unique
+    index to make, in the table's schema, for a key that has none. ``stop`` ends it between
+    two batches.
 
-    Writes: the rows of the plan and those that point at them, the journal in schema
-    pgmend, helper indexes on children (dropped at the end), the unique index. Locks: rows
+    Writes: the rows of the plan and those that point at them, the journal in its schema,
+    helper indexes on children (dropped at the end), the unique index. Locks: rows
     of one batch for about half a second; no lock is waited for longer than two seconds,
     but by the index builds, which block no reader and no writer. Memory: one batch of
     numbers; the rows stay on the server.
@@ -87,13 +91,17 @@ def repair(
             standby=session.standby,
             losers=plan.losers,
         )
-        if known is not None and known.state == "repaired":
+        endgame = Endgame(
+            plan, references.relations[references.root], telling, create_index
+        )
+        if known is not None and known.state == "repaired" and not endgame.wanted(session, key):
             return summary(session, base, already_done=True, status="repaired", left=0)
         unreadable = 0 if despite_unreadable else len(plan.run.unreadable)
         reasons = obstacles(
             session, references, plan.policy,
             unreadable=unreadable, triggers_off=triggers == "off", index=key.index_oid,
         )
+        reasons = (*reasons, *endgame.obstacles(session, key))
         if known is None:
             need = disk_need(session, references, plan.losers, key.index_oid)
             if (short := too_little_disk(session, need)) is not None:
@@ -110,5 +118,6 @@ def repair(
         repairer = Repairer(
             database, plan, references, telling,
             reason=reason, triggers_off=triggers == "off", nice=nice, max_lag=max_lag, lock=lock,
+            endgame=endgame,
         )
         return repairer.go(base)

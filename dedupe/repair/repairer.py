@@ -24,7 +24,6 @@ from ..errors import (
     RefusedError,
     ServerUnavailable,
     UnplannedEffect,
-    UsageError,
 )
 from ..journal import SCHEMA
 from ..plan import Plan
@@ -33,15 +32,12 @@ from ..references import References
 from ..scan.directory import REPAIRING_FILE, ROUND_PREFIX
 from ..scan.owner import end_leftovers
 from ..scan.scanner import scan
-from ..session import Session
-from ..table import quoted
 from ..writer import Writer
 from .batch import Batches
-from .collations import collation_advice
+from .endgame import Endgame
 from .loading import load_round
 from .locking import jitter, lock_run, may_pass
 from .preparing import drop_helpers, prepare
-from .rebuild import collatable_siblings, rebuild
 from .resolving import resolve_references
 from .result import Result, summary
 from .telling import Telling
@@ -68,6 +64,7 @@ class Repairer:
         nice: float,
         max_lag: float | None,
         lock: bool,
+        endgame: Endgame,
     ) -> None:
         self._database = database
         self._plan = plan
@@ -79,6 +76,7 @@ class Repairer:
         self._nice = nice
         self._max_lag = max_lag
         self._lock = lock
+        self._endgame = endgame
         self._size = _FIRST_BATCH
         self._stale = False
         self._name = f"pgmend repair {self._run}"
@@ -100,7 +98,7 @@ class Repairer:
                 writer, self._run, self._references, self._plan.policy, key,
                 triggers_off=self._triggers_off,
             )
-            left, rebuilt = self._rounds(writer, batches, key.index_oid)
+            left, rebuilt = self._rounds(writer, batches)
             if self._triggers_off:
                 self._prove_references(writer)
             drop_helpers(writer, self._run, self._references)
@@ -114,30 +112,8 @@ class Repairer:
                 writer, base,
                 status="left" if left else "repaired", left=left,
                 index_rebuilt=rebuilt, seconds=self._telling.seconds,
-                advice=() if left else self._advice(writer),
+                advice=() if left else self._endgame.advice(writer),
             )
-
-    def _advice(self, session: Session) -> tuple[str, ...]:
-        """Name other indexes that the same cause may have damaged, or the one to make."""
-        key = resolved_key(session, self._plan.run, self._plan.key)
-        if key.index_oid is None:
-            parts = ", ".join(f"({column.expression})" for column in key.columns)
-            table = self._references.relations[self._references.root]
-            return (
-                "No index keeps the key: CREATE UNIQUE INDEX CONCURRENTLY ON"
-                f" {table.sql} ({parts})"
-                + ("" if key.nulls_distinct else " NULLS NOT DISTINCT")
-                + (f" WHERE {key.where}" if key.where else "")
-                + ";",
-            )
-        others = collatable_siblings(
-            session, self._references.root, self._index(session)
-        )
-        return tuple(
-            f"{name} sorts text as well, and what damaged this index may have damaged it:"
-            f" REINDEX INDEX CONCURRENTLY {name};"
-            for name in others
-        ) + collation_advice(session, self._index(session))
 
     def _begin(self, writer: Writer) -> None:
         """Enter the run and its first round, unless an earlier call did."""
@@ -145,7 +121,7 @@ class Repairer:
         known = journal.find_run(writer, self._run)
         if known is not None:
             # What was left then may be free now: the next look is a new one.
-            self._stale = known.state == "left"
+            self._stale = known.state in {"left", "repaired"}
             with writer.writing():
                 writer.rows(
                     f"UPDATE {SCHEMA}.run SET state = 'repairing', finished = NULL"
@@ -186,10 +162,8 @@ class Repairer:
                 " rows pointed at nothing before.",
             )
 
-    def _rounds(
-        self, writer: Writer, batches: Batches, index: int | None
-    ) -> tuple[int, tuple[str, ...]]:
-        """Repair round by round; returns groups left and indexes rebuilt."""
+    def _rounds(self, writer: Writer, batches: Batches) -> tuple[int, tuple[str, ...]]:
+        """Repair round by round; returns groups left and indexes built."""
         known = journal.known_run(writer, self._run)
         last_round = known.round + MOST_ROUNDS - 1
         fresh = False
@@ -199,7 +173,7 @@ class Repairer:
             if self._plan.partial:
                 return self._plan.left_out, ()
             if self._lock:
-                return self._close(writer, batches, known.round, index)
+                return self._close(writer, batches, known.round)
             again = self._look_again(known.round, fresh=fresh)
             fresh = False
             if again is not None and (again.groups or again.changed):
@@ -209,20 +183,13 @@ class Repairer:
                 continue
             if again is not None:
                 return again.kept_apart, ()
-            if index is None:
-                return 0, ()
-            self._telling.phase("rebuilding")
-            journal.tell(writer, self._run, "rebuild begins", self._plan.key_name)
             try:
-                rebuild(writer, self._index(writer), self._telling.say)
+                return 0, self._endgame.build(writer)
             except DuplicatesLeft:
                 if known.round >= last_round:
                     raise
                 self._telling.say("duplicates arrived before the index was built: once more")
                 fresh = True
-                continue
-            journal.tell(writer, self._run, "rebuilt", self._plan.key_name)
-            return 0, (self._plan.key_name,)
 
     def _next_round(self, writer: Writer, plan: Plan, round_: int) -> None:
         self._telling.say(
@@ -231,24 +198,16 @@ class Repairer:
         with writer.writing():
             load_round(writer, self._run, plan, round_)
 
-    def _index(self, session: Session) -> int:
-        """Return the key's index as it is now: a rebuild gives it another oid."""
-        index = resolved_key(session, self._plan.run, self._plan.key).index_oid
-        if index is None:
-            raise UsageError(f"the key {self._plan.key_name} has no index")
-        return index
-
     def _close(
-        self, writer: Writer, batches: Batches, round_: int, index: int | None
+        self, writer: Writer, batches: Batches, round_: int
     ) -> tuple[int, tuple[str, ...]]:
-        """Do the last round and the rebuild in one transaction that keeps writers out.
+        """Do the last round and the build in one transaction that keeps writers out.
 
         SHARE ROW EXCLUSIVE on the table until it is committed, and ACCESS EXCLUSIVE on the
         index while it is built. What is raised rolls all of it back.
         """
         table = self._references.relations[self._references.root]
         self._telling.phase("waiting for the table")
-        name = None if index is None else _qualified(writer, self._index(writer))
         with writer.writing():
             for tries in range(_LOCK_TRIES + 1):
                 try:
@@ -270,12 +229,9 @@ class Repairer:
                     [self._run, round_ + 1],
                 )
                 left = again.kept_apart + again.changed + skipped
-            if left or name is None:
+            if left:
                 return left, ()
-            self._telling.phase("rebuilding")
-            writer.rows(f"REINDEX INDEX {name}")
-            journal.tell(writer, self._run, "rebuilt", self._plan.key_name)
-        return 0, (self._plan.key_name,)
+            return 0, self._endgame.build_closed(writer)
 
     def _repair_round(self, writer: Writer, batches: Batches, round_: int, done: int) -> None:
         (total, before) = writer.row(
@@ -380,11 +336,3 @@ class Repairer:
             name, lag = lagging[0]
             self._telling.wait(0.5, f"standby {name} is behind ({lag or 'lag unknown'})")
 
-
-def _qualified(session: Session, oid: int) -> str:
-    (schema, name) = session.row(
-        "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c"
-        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid",
-        [oid],
-    )
-    return f"{quoted(schema)}.{quoted(name)}"

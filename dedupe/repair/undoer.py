@@ -15,13 +15,12 @@ from ..errors import (
     LockNotAvailable,
     QueryFailed,
     UndoRefused,
-    UnknownObject,
 )
 from ..journal import SCHEMA, JournalRun, image, standing, value
-from ..key import resolve
 from ..session import Session
 from ..table import quoted
 from ..writer import Writer
+from .endgame import key_index
 from .plainindex import check_drops, make_plain, restoring
 from .pointing import at
 from .result import UndoResult
@@ -42,20 +41,6 @@ _WANTED = (
     f"FROM {SCHEMA}.entry e WHERE e.run = $1::text AND e.batch = $2::int4"
     f" AND {standing('e')} AND ($3::int4[] IS NULL OR e.groups && $3::int4[])"
 )
-
-
-def key_index(session: Session, known: JournalRun) -> int | None:
-    """Return the key's index, if it is there and unique."""
-    if known.asked.index is None:
-        return None
-    try:
-        oid = resolve(session, known.asked).index_oid
-    except UnknownObject:
-        return None
-    rows = session.rows(
-        "SELECT 1 FROM pg_catalog.pg_index WHERE indexrelid = $1::oid AND indisunique", [oid]
-    )
-    return oid if rows else None
 
 
 class Undoer:

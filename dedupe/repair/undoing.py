@@ -17,12 +17,13 @@ from ..journal import SCHEMA, JournalRun, database_of, image_settings, standing
 from ..scan.owner import end_leftovers, owned
 from ..scan.run import Run
 from ..session import Session
+from .endgame import key_index
 from .hangers import hangers
 from .locking import lock_run
 from .plainindex import restoring
 from .result import UndoResult
 from .telling import OnRepairProgress, Telling
-from .undoer import Undoer, key_index
+from .undoer import Undoer
 
 
 def undo(

@@ -1,0 +1,232 @@
+"""The key's index once no group is left: rebuilt, or created where there was none."""
+
+from __future__ import annotations
+
+import json
+
+from .. import journal
+from ..errors import DedupeError, DuplicatesLeft, ServerUnavailable, UnknownObject
+from ..key import MatchKey, ResolvedKey, resolve
+from ..key.catalog import qualified
+from ..plan import Plan
+from ..planning import resolved_key
+from ..relation import Relation
+from ..session import Session
+from ..table import quoted
+from ..writer import Writer
+from .collations import collation_advice
+from .rebuild import build, build_failed, collatable_siblings, rebuild
+from .telling import Telling
+
+#: the journal's event that an index is about to be created
+CREATING = "create index"
+_DUPLICATES = "23505"
+#: the first major version with UNIQUE NULLS NOT DISTINCT
+_NULLS_NOT_DISTINCT = 150000
+
+
+class Endgame:
+    """What one repair does with the index of its key."""
+
+    def __init__(
+        self, plan: Plan, table: Relation, telling: Telling, create: str | None
+    ) -> None:
+        """``create`` names the unique index to make where the key has none."""
+        self._plan = plan
+        self._run = plan.run.id
+        self._table = table
+        self._telling = telling
+        self._create = create
+
+    def wanted(self, session: Session, key: ResolvedKey) -> bool:
+        """Tell whether an index is to be created that is not there yet."""
+        return (
+            self._create is not None
+            and key.index_oid is None
+            and self._standing(session) is None
+        )
+
+    def obstacles(self, session: Session, key: ResolvedKey) -> tuple[str, ...]:
+        """List what keeps the index from being created. Reads the catalogs."""
+        name = self._create
+        if name is None:
+            return ()
+        if key.index_oid is not None:
+            return (
+                f"the key has an index, {key.name}, which is rebuilt: none is created beside it",
+            )
+        found = []
+        if self._table.partitioned:
+            found.append(
+                f"{self._table.label} is partitioned: its unique index {name} has to be created"
+                " by hand, on every partition and then on the table"
+            )
+        if any(part.operator_class for part in self._plan.run.asked[self._plan.key].parts):
+            found.append(
+                "the key names operator classes: its index has to be created by hand with them"
+            )
+        if not key.nulls_distinct and session.version < _NULLS_NOT_DISTINCT:
+            found.append("an index in which NULLs are equal needs PostgreSQL 15 or later")
+        if self._standing(session) is not None and not self._announced(session):
+            found.append(f"there is already something called {self._table.schema}.{name}")
+        return tuple(found)
+
+    def build(self, writer: Writer) -> tuple[str, ...]:
+        """Rebuild or create the index without blocking writers; returns its name, if any.
+
+        No transaction may be open. Raises DuplicatesLeft where rows violate it, and what
+        ``rebuild`` raises; nothing of the attempt is left then.
+        """
+        key = self._key(writer)
+        if key.index_oid is not None:
+            self._telling.phase("rebuilding")
+            journal.tell(writer, self._run, "rebuild begins", self._plan.key_name)
+            rebuild(writer, key.index_oid, self._telling.say)
+            journal.tell(writer, self._run, "rebuilt", self._plan.key_name)
+            return (self._plan.key_name,)
+        if self._create is None:
+            return ()
+        self._telling.phase("creating the index")
+        self._drop_invalid(writer)
+        if self._standing(writer) is None:
+            self._note(writer)
+            self._create_concurrently(writer, self._statement(key, "CONCURRENTLY "))
+        return (self._create,)
+
+    def build_closed(self, writer: Writer) -> tuple[str, ...]:
+        """Rebuild or create the index in the running transaction; returns its name, if any.
+
+        Its caller holds a lock that keeps writers out, so no row can violate it.
+        """
+        key = self._key(writer)
+        if key.index_oid is not None:
+            self._telling.phase("rebuilding")
+            writer.rows(f"REINDEX INDEX {_qualified(writer, key.index_oid)}")
+            journal.tell(writer, self._run, "rebuilt", self._plan.key_name)
+            return (self._plan.key_name,)
+        if self._create is None:
+            return ()
+        self._telling.phase("creating the index")
+        if self._standing(writer) is None:
+            self._note(writer)
+            writer.rows(self._statement(key, ""))
+        return (self._create,)
+
+    def advice(self, session: Session) -> tuple[str, ...]:
+        """Name other indexes that the same cause may have damaged, or the one to make."""
+        key = self._key(session)
+        if key.index_oid is None:
+            if self._create is not None:
+                return ()
+            return (f"No index keeps the key: {self._statement(key, 'CONCURRENTLY ')};",)
+        return tuple(
+            f"{name} sorts text as well, and what damaged this index may have damaged it:"
+            f" REINDEX INDEX CONCURRENTLY {name};"
+            for name in collatable_siblings(session, self._table.oid, key.index_oid)
+        ) + collation_advice(session, key.index_oid)
+
+    def _key(self, session: Session) -> ResolvedKey:
+        """Resolve the key as it is now: a rebuild gives its index another oid."""
+        return resolved_key(session, self._plan.run, self._plan.key)
+
+    def _statement(self, key: ResolvedKey, how: str) -> str:
+        """Write the statement that creates the index; without a name the server finds one."""
+        columns = ", ".join(
+            f"({column.expression})" + (f" COLLATE {column.collation}" if column.collation else "")
+            for column in key.columns
+        )
+        name = "" if self._create is None else f"{quoted(self._create)} "
+        nulls = "" if key.nulls_distinct else " NULLS NOT DISTINCT"
+        where = f" WHERE {key.where}" if key.where else ""
+        return (
+            f"CREATE UNIQUE INDEX {how}{name}ON {self._table.sql} ({columns}){nulls}{where}"
+        )
+
+    def _note(self, writer: Writer) -> None:
+        """Say in the journal what is about to be created: an undo makes it a plain one."""
+        where = {"schema": self._table.schema, "name": self._create}
+        journal.tell(writer, self._run, CREATING, json.dumps(where))
+
+    def _create_concurrently(self, writer: Writer, statement: str) -> None:
+        label = f"{self._table.schema}.{self._create}"
+        sweep = f"DROP INDEX IF EXISTS {qualified(self._table.schema, str(self._create))}"
+        try:
+            build(writer, statement, sweep=sweep)
+        except ServerUnavailable as error:
+            # What is left is dropped by the next call: there is no session to do it in.
+            raise build_failed(error, label) from error
+        except DedupeError as error:
+            self._drop_invalid(writer)
+            if error.facts.get("sqlstate") == _DUPLICATES:
+                raise DuplicatesLeft(
+                    f"the index {label} could not be built: rows still violate it",
+                    hint="Scan that key again and repair what is found.",
+                    index=label,
+                    sqlstate=_DUPLICATES,
+                ) from error
+            raise build_failed(error, label) from error
+
+    def _announced(self, session: Session) -> bool:
+        """Tell whether an earlier call was about to create the index."""
+        known = announced(session, self._run)
+        return known == (self._table.schema, self._create)
+
+    def _standing(self, session: Session) -> tuple[bool, bool] | None:
+        """Look up the name: whether it is a valid index, and a unique one of this table."""
+        rows = session.rows(
+            "SELECT coalesce(i.indisvalid, false), coalesce(i.indisunique, false)"
+            " AND i.indrelid = $3::oid FROM pg_catalog.pg_class c"
+            " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+            " LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid"
+            " WHERE n.nspname = $1::text AND c.relname = $2::text",
+            [self._table.schema, self._create, self._table.oid],
+        )
+        return (rows[0][0], bool(rows[0][1])) if rows else None
+
+    def _drop_invalid(self, writer: Writer) -> None:
+        """Drop what a failed or killed attempt left under the name."""
+        if self._standing(writer) == (False, True):
+            ident = qualified(self._table.schema, str(self._create))
+            writer.alone(f"DROP INDEX CONCURRENTLY IF EXISTS {ident}")
+
+
+def announced(session: Session, run: str) -> tuple[str, str] | None:
+    """Return schema and name of the index that a run's repair created or was about to."""
+    if not journal.exists(session):
+        return None
+    rows = session.rows(
+        f"SELECT detail FROM {journal.SCHEMA}.event WHERE run = $1::text AND kind = $2::text"
+        " ORDER BY id DESC LIMIT 1",
+        [run, CREATING],
+    )
+    if not rows:
+        return None
+    facts = json.loads(rows[0][0])
+    return facts["schema"], facts["name"]
+
+
+def key_index(session: Session, known: journal.JournalRun) -> int | None:
+    """Return the key's index, or the one that the repair created, if it is there and unique."""
+    asked = known.asked
+    if asked.index is None:
+        created = announced(session, known.id)
+        if created is None:
+            return None
+        asked = MatchKey.from_index(qualified(*created))
+    try:
+        oid = resolve(session, asked).index_oid
+    except UnknownObject:
+        return None
+    rows = session.rows(
+        "SELECT 1 FROM pg_catalog.pg_index WHERE indexrelid = $1::oid AND indisunique", [oid]
+    )
+    return oid if rows else None
+
+
+def _qualified(session: Session, oid: int) -> str:
+    (schema, name) = session.row(
+        "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid",
+        [oid],
+    )
+    return qualified(schema, name)
