@@ -16,6 +16,8 @@ from .session import Session
 _ENTRY = 200
 #: bytes of an entry of a btree over one or two integers
 _INDEX_ENTRY = 20
+#: bytes that a server is taken to have, where it cannot be known what it has
+_UNASKED = 1e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +80,30 @@ def disk_need(
     return DiskNeed(journal=journal, helpers=helpers, rebuild=rebuild, log=log)
 
 
-def too_little_disk(session: Session, need: DiskNeed) -> str | None:
-    """Say that the server's disk is too small, where that can be known from here.
+def disk_obstacle(session: Session, need: DiskNeed, *, assumed: bool) -> str | None:
+    """Say that the server's disk is too small, or that nobody knows whether it is.
+
+    ``assumed``: somebody has looked. A small need is taken to be there.
+    """
+    found = _free(session)
+    if found is None:
+        if assumed or need.total < _UNASKED:
+            return None
+        return (
+            f"the repair needs about {_shown(need.total)} of the server's disk, and how much is"
+            " free there cannot be known from here: look, then say --yes"
+        )
+    place, free = found
+    if need.total <= free:
+        return None
+    return (
+        f"the repair needs about {_shown(need.total)} of the server's disk, and {_shown(free)} are"
+        f" free under {place}"
+    )
+
+
+def _free(session: Session) -> tuple[str, int] | None:
+    """Return where the server's files are and what is free there, if it can be known.
 
     It can where the server is reached by a socket, so that its disk is this machine's, and
     the role may read where its files are; tablespaces are not looked at.
@@ -91,15 +115,9 @@ def too_little_disk(session: Session, need: DiskNeed) -> str | None:
     )
     try:
         (place,) = told[0]
-        free = shutil.disk_usage(place).free
+        return place, shutil.disk_usage(place).free
     except (IndexError, OSError):
         return None
-    if need.total <= free:
-        return None
-    return (
-        f"the repair needs about {_shown(need.total)} of the server's disk, and {_shown(free)} are"
-        f" free under {place}"
-    )
 
 
 def _size(session: Session, oids: list[int]) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,6 +28,9 @@ def role(shop: Shop, *grants: str) -> Iterator[str]:
             shop.server.execute(grant.replace("{}", name).replace("DBNAME", str(database)).encode())
         yield psycopg.conninfo.make_conninfo(shop.dsn, user=name)
     finally:
+        # A backend that is ending still drops its temporary tables.
+        while shop.rows(f"SELECT 1 FROM pg_stat_activity WHERE usename = '{name}'"):
+            time.sleep(0.02)
         shop.server.execute(
             f"REASSIGN OWNED BY {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name}"
             .encode()

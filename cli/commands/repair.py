@@ -32,6 +32,7 @@ from ..repairing import Server, ended, opened, run_in, triggers_setting, watched
     help="Pause while a standby is further behind.",
 )
 @click.option("--create-index", metavar="NAME", help="Make this index where the key has none.")
+@click.option("--yes", is_flag=True, help="The server has the disk that the plan tells.")
 @click.option("--lock", is_flag=True, help="Keep writers out of the table for the last round.")
 @click.option(
     "--despite-unreadable", is_flag=True, help="Though the scan skipped rows it could not read."
@@ -82,6 +83,7 @@ def repair_command(
             max_lag=config.get("repair", "max_lag", given["max_lag"]),
             lock=lock,
             create_index=given["create_index"],
+            assume_disk=given["yes"],
             on_progress=show,
             stop=stop,
         ),

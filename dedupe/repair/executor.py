@@ -7,7 +7,7 @@ from typing import Literal
 
 from .. import journal
 from ..connect import Connectable
-from ..disk import disk_need, too_little_disk
+from ..disk import disk_need, disk_obstacle
 from ..errors import (
     NotReady,
     PlanError,
@@ -37,6 +37,7 @@ def repair(
     max_lag: float | None = None,
     lock: bool = False,
     create_index: str | None = None,
+    assume_disk: bool = False,
     on_progress: OnRepairProgress | None = None,
     stop: threading.Event | None = None,
 ) -> Result:
@@ -49,8 +50,9 @@ def repair(
     each second of work. ``max_lag``: pause while a standby is further behind, in seconds;
     one whose lag is unknown counts as lagging. ``lock``: the last round and the rebuild
     are one transaction that keeps writers out of the table. ``create_index`` names a unique
-    index to make, in the table's schema, for a key that has none. ``stop`` ends it between
-    two batches.
+    index to make, in the table's schema, for a key that has none. ``assume_disk``: begin
+    though more than a gigabyte is needed and it cannot be known whether the server has it.
+    ``stop`` ends it between two batches.
 
     Writes: the rows of the plan and those that point at them, the journal in its schema,
     helper indexes on children (dropped at the end), the unique index. Locks: rows
@@ -102,10 +104,10 @@ def repair(
             unreadable=unreadable, triggers_off=triggers == "off", index=key.index_oid,
         )
         reasons = (*reasons, *endgame.obstacles(session, key))
-        if known is None:
+        if known is None and execute:
             need = disk_need(session, references, plan.losers, key.index_oid)
-            if (short := too_little_disk(session, need)) is not None:
-                reasons = (*reasons, short)
+            short = disk_obstacle(session, need, assumed=assume_disk)
+            reasons = reasons if short is None else (*reasons, short)
     if reasons:
         raise NotReady(
             "the repair cannot begin: " + "; ".join(reasons),

@@ -69,6 +69,22 @@ def test_too_small_a_disk_is_told_before_anything_is_written(people: Shop) -> No
     assert repair(made, execute=True).status == "repaired"
 
 
+def test_a_disk_that_cannot_be_looked_at(people: Shop) -> None:
+    """Scenario: the role may not know where the server's files are; much is needed, then little.
+    Outcome: somebody has to say that there is room; of little nobody is asked.
+    """
+    made = people.planned("people_mail")
+    people.server.execute("UPDATE pg_class SET reltuples = 1e8 WHERE relname = 'c'")
+    with role(people, *OWNED) as dsn:
+        error = refusal(people, made, NotReady, db=dsn)
+        (reason,) = error.reasons
+        assert re.match(r"the repair needs about [\d,]{5,} MB of the server's disk,", reason)
+        assert reason.endswith("look, then say --yes")
+        no_journal(people)
+        assert repair(made, db=dsn).status == "shown"
+        assert repair(made, db=dsn, execute=True, assume_disk=True).status == "repaired"
+
+
 def test_all_missing_rights_are_listed_at_once(people: Shop) -> None:
     made = people.planned("people_mail")
     with role(people, "GRANT SELECT ON people, c TO {}", OWNED[3]) as dsn:
