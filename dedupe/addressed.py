@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -26,6 +26,9 @@ from .scan.chunk import LEAF_SHIFT, OFFSET_BITS, tid_text
 from .scan.spill import mix
 from .session import Session
 from .table import Table
+
+#: seconds between two tries to cancel a question: the first may come before it begins
+_CANCEL_SECONDS = 0.1
 
 
 class AddressedRow(NamedTuple):
@@ -73,16 +76,24 @@ class AddressReader:
         self._search_path = search_path
         self._lost = lost
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pgmend-confirm")
+        self._open: set[Future[Any]] = set()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._thread.shutdown(cancel_futures=True)
+        """Let go of what was asked and is not wanted any more; the thread has ended then."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        while unwanted := [one for one in self._open if not one.done()]:
+            self._session.cancel()
+            wait(unwanted, timeout=_CANCEL_SECONDS)
+        self._thread.shutdown()
 
     def ask(self, addresses: Sequence[int]) -> Question:
         """Ask for rows, behind what was asked before; does not wait."""
-        return Question(addresses=addresses, answer=self._thread.submit(self._answer, addresses))
+        answer = self._thread.submit(self._answer, addresses)
+        self._open = {one for one in self._open if not one.done()} | {answer}
+        return Question(addresses=addresses, answer=answer)
 
     def rows(self, question: Question) -> list[AddressedRow]:
         """Wait for the rows, in order of (digest, address); what is unreadable is reported.

@@ -314,6 +314,30 @@ def walk(
     return rows
 
 
+def test_a_stop_does_not_wait_for_what_confirm_asked_ahead(
+    database: str, db: Connection, place: Path, moments: Moments
+) -> None:
+    """Scenario: somebody locks the table as confirm begins; two questions wait for it.
+    Outcome: a stop ends both; the scan goes on later.
+    """
+    stopped: list[float] = []
+
+    def stop() -> None:
+        time.sleep(0.5)
+        stopped.append(time.monotonic())
+        moments.run.stop()
+
+    with psycopg.connect(database) as other:
+        moments.at(
+            RunStatus.CONFIRMING, 0,
+            lambda: (other.execute("LOCK TABLE t"), threading.Thread(target=stop).start()),
+        )
+        run = scan(database, T_K, place, jobs=1, on_progress=moments)
+        assert time.monotonic() - stopped[0] < 2
+    assert run.status is RunStatus.INTERRUPTED
+    assert told_groups(scan(database, T_K, place)) == heap_groups(db, "t", "k")
+
+
 @pytest.mark.parametrize("phase", [RunStatus.SCANNING, RunStatus.SWEEPING, RunStatus.CONFIRMING])
 def test_the_pause_file_holds_the_scan_and_tells_why(
     database: str, db: Connection, place: Path, moments: Moments, phase: RunStatus
