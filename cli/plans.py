@@ -30,6 +30,8 @@ _LOSING = {
 }
 #: losers of a group that fit beside each other
 _BESIDE = 4
+#: losers of a sample in JSON, at most
+_MOST_LOSERS = 100
 
 
 def plan_facts(plan: Plan, samples: int) -> dict[str, Any]:
@@ -71,7 +73,8 @@ def plan_facts(plan: Plan, samples: int) -> dict[str, Any]:
             {
                 "group": decision.group,
                 "survivor": row_facts(decision.survivor),
-                "losers": [row_facts(loser) for loser in decision.losers],
+                "losers": [row_facts(loser) for loser in decision.losers[:_MOST_LOSERS]],
+                "rows": len(decision.losers) + 1,
             }
             for decision in islice(plan.decisions(), samples)
         ],

@@ -15,11 +15,12 @@ It prints nothing, changes no signal handler or logger, leaves no thread, and ra
 from __future__ import annotations
 
 from .connect import Connectable, Database, Target, connect
+from .decision import Decision
 from .errors import DedupeError
 from .groups import Group, Member, Members
 from .journal import JournalRun, journal_drop, journal_export, journal_runs
 from .key import KeyPart, MatchKey
-from .plan import Decision, Plan, PlannedReference
+from .plan import Plan, PlannedReference
 from .planfile import export_plan, import_plan
 from .planning import plan
 from .policy import Policy, SoftReference

@@ -233,9 +233,11 @@ class _Reader:
         yield from self._query("SELECT key, number, size FROM duplicate_group ORDER BY 1, 2")
 
     def addresses(self, key: int) -> Iterator[tuple[Any, ...]]:
-        """Iterate (group, leaf, ctid, xmin) of all rows of a key."""
+        """Iterate (group, its size, leaf, ctid, xmin) of all rows of a key."""
         yield from self._query(
-            "SELECT number, leaf, ctid, xmin FROM member WHERE key = ? ORDER BY number, ordinal",
+            "SELECT m.number, g.size, m.leaf, m.ctid, m.xmin FROM duplicate_group g"
+            " CROSS JOIN member m ON m.key = g.key AND m.number = g.number"
+            " WHERE g.key = ? ORDER BY g.number, m.ordinal",
             (key,),
         )
 
@@ -260,15 +262,15 @@ class _Reader:
 
 def read_addresses(
     directory: Path, key: int
-) -> Iterator[tuple[int, list[tuple[int, str, str]]]]:
-    """Stream (group, its rows as (leaf, ctid, xmin) in their order) of one key.
+) -> Iterator[tuple[int, int, Iterator[tuple[int, str, str]]]]:
+    """Stream (group, its size, its rows as (leaf, ctid, xmin) in their order) of one key.
 
-    Nothing else is read of the rows. Memory: one group. Raises RunDirectoryDamaged.
+    A group's rows are to be taken before the next group. Nothing else is read of them.
+    Memory: one row. Raises RunDirectoryDamaged.
     """
     reader = _Reader(directory / GROUPS_FILE)
-    rows = reader.addresses(key)
-    for number, members in groupby(rows, key=itemgetter(0)):
-        yield number, [(leaf, ctid, xmin) for _, leaf, ctid, xmin in members]
+    for (number, size), members in groupby(reader.addresses(key), key=itemgetter(0, 1)):
+        yield number, size, ((leaf, ctid, xmin) for _, _, leaf, ctid, xmin in members)
 
 
 def read_groups(directory: Path, key_names: Sequence[str]) -> Iterator[Group]:

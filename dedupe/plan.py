@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from .decision import LARGE_GROUP, Decision, Losers, Ranking
 from .errors import LocalStorageError, PlanError, RefusedError
 from .groups import GROUPS_FILE, Member
 from .policy import Policy, Program
@@ -56,25 +58,6 @@ class PlannedReference:
     collides_with: tuple[str, ...]
     #: which row stays where that happens
     on_collision: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """What was decided about one group."""
-
-    group: int
-    survivor: Member
-    losers: tuple[Member, ...]
-
-
-class Ranking(NamedTuple):
-    """One group on its way into the plan."""
-
-    group: int
-    #: places of its members, the survivor's first
-    places: list[int]
-    #: column to the survivor's new value as text, where a callable merged it
-    merged: dict[str, str | None]
 
 
 class Plan:
@@ -182,24 +165,40 @@ class Plan:
         return tuple(self._facts["notes"])
 
     def decisions(self) -> Iterator[Decision]:
-        """Stream the decisions by group number; memory: one group. Raises PlanError."""
-        numbered = self.ranks()
-        wanted = next(numbered, None)
+        """Stream the decisions by group number; memory: one group, none if it is large.
+
+        Raises PlanError.
+        """
+        decided = self._rows("SELECT number, member FROM decision WHERE ordinal = 0 ORDER BY 1")
+        wanted = next(decided, None)
         for group in self.run.groups():
             if group.key_name != self.key_name:
                 continue
             if wanted is None:
                 return
-            number, places = wanted
+            number, survivor = wanted
             if group.number != number:
                 continue
-            members = list(group.members)
-            yield Decision(
-                group=number,
-                survivor=members[places[0]],
-                losers=tuple(members[place] for place in places[1:]),
-            )
-            wanted = next(numbered, None)
+            ranks = partial(self.places, number)
+            losers: Sequence[Member] = Losers(group.members, ranks)
+            if len(group.members) <= LARGE_GROUP:
+                members = list(group.members)
+                places = self.places(number, 1, len(members))
+                losers = tuple(members[place] for place in places)
+            yield Decision(group=number, survivor=group.members[survivor], losers=losers)
+            wanted = next(decided, None)
+
+    def places(self, group: int, start: int, stop: int) -> Iterator[int]:
+        """Stream the places of a group's members by rank, from ``start`` to before ``stop``.
+
+        The survivor's rank is 0. Raises PlanError.
+        """
+        rows = self._rows(
+            "SELECT member FROM decision WHERE number = ? AND ordinal >= ? AND ordinal < ?"
+            " ORDER BY ordinal",
+            (group, start, stop),
+        )
+        return (int(place) for (place,) in rows)
 
     def addresses(self) -> Iterator[tuple[int, int, int, str, str]]:
         """Stream (group, rank, leaf's number, ctid, xmin); the survivor's rank is 0.
@@ -252,10 +251,10 @@ class Plan:
         for number, members in groupby(rows, key=lambda row: int(row[0])):
             yield number, [int(member) for _, member in members]
 
-    def _rows(self, query: str) -> Iterator[tuple[Any, ...]]:
+    def _rows(self, query: str, params: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
         connection = _connected(self._path)
         try:
-            yield from connection.execute(query)
+            yield from connection.execute(query, params)
         except sqlite3.DatabaseError as error:
             raise _damaged(self._path, error) from error
         finally:

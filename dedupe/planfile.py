@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any, Literal, TextIO
 
+from .decision import Ranking
 from .errors import PlanError
-from .plan import Plan, Ranking, check_unbegun, write_plan
+from .plan import Plan, check_unbegun, write_plan
 from .policy import CHOSEN
 from .scan.run import Run
 

@@ -16,10 +16,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .connect import Connectable, Database, connect
+from .decision import Ranking
 from .disk import disk_need
 from .errors import KeyDefinitionError, UsageError
 from .key import ResolvedKey, resolve
-from .plan import Plan, PlannedReference, Ranking, check_unbegun, write_plan
+from .plan import Plan, PlannedReference, check_unbegun, write_plan
 from .policy import Chooser, Merger, Policy, Program, SoftReference, make_policy
 from .policycheck import check_policy
 from .references import References, load_references
@@ -119,13 +120,16 @@ def make_plan(
 
         def decided() -> Iterator[Ranking]:
             taken = 0
-            for group, members in run.addresses(number):
+            for group, size, members in run.addresses(number):
                 wanted = (not only or group in only) and group not in exclude
                 if not wanted or (max_groups is not None and taken >= max_groups):
                     planner.left_out += 1
                     continue
                 taken += 1
-                planner.pending[group] = members
+                if planner.streams(size):
+                    yield from noted(planner.decide_large(group, size, members))
+                    continue
+                planner.pending[group] = list(members)
                 if len(planner.pending) >= planner.batch:
                     yield from noted(planner.decide())
             yield from noted(planner.decide())

@@ -7,11 +7,12 @@ batch of rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
+from .decision import LARGE_GROUP, AllBehind, Ranking
 from .errors import PolicyError, QueryFailed
 from .journal import image
-from .plan import Ranking
 from .policy import CHOSEN, Chooser, Keep, Policy, Program
 from .references import References
 from .relation import Column
@@ -106,6 +107,48 @@ class Planner:
         merged = self._merged(by_leaf, whole) if self._program.merge else {}
         for number, places in whole.items():
             yield Ranking(number, places, merged.get(number, {}))
+
+    def streams(self, size: int) -> bool:
+        """Tell whether a group of ``size`` rows is decided piece by piece.
+
+        Not where its rows have to be seen together: by a callable, by what merges their
+        values in their order, by the predicate of rows that may be merged.
+        """
+        together = self._program.keep or self._policy.merge or self._policy.same
+        return size > LARGE_GROUP and not together
+
+    def decide_large(
+        self, group: int, size: int, members: Iterator[tuple[int, str, str]]
+    ) -> Iterator[Ranking]:
+        """Decide a large group: the best row of each piece meets those of the next.
+
+        The losers come in heap order. Memory: one piece.
+        """
+        best: tuple[int, tuple[int, str, str]] | None = None
+        tied = False
+        there = 0
+        numbered = enumerate(members)
+        while piece := list(islice(numbered, _BATCH * 10)):
+            met = piece if best is None else [best, *piece]
+            by_leaf: dict[tuple[int, str], list[tuple[str, int, int, str]]] = {}
+            for place, (leaf, ctid, xmin) in met:
+                by_leaf.setdefault(self._leaves[leaf], []).append((ctid, group, place, xmin))
+            rows = self._ask(by_leaf)
+            there += len(rows) - (best is not None)
+            if rows:
+                place = rows[0][1]
+                stays = best is not None and place == best[0]
+                tied = rows[0][2] or (tied and stays)
+                best = next(one for one in met if one[0] == place)
+        if there != size or best is None:
+            self._changed += 1
+        elif self._policy.loser.action == "report":
+            self._apart += 1
+        else:
+            self._groups += 1
+            self._losers += size - 1
+            self._ties += tied
+            yield Ranking(group, AllBehind(best[0], size), {})
 
     def _choose(
         self,

@@ -33,7 +33,9 @@ from .taking import (
     SKIP_CHANGED,
     TEMPORARY,
     check_heaps,
+    joining,
     lock_rows,
+    take_survivor,
 )
 
 #: rounds of references and collisions after which a batch is given up
@@ -66,6 +68,8 @@ class Batches:
         self._run = run
         self._references = references
         self._policy = policy
+        #: the group of which a part had its turn in an earlier batch
+        self._continued: int | None = None
         self._statements = Statements(
             references,
             policy,
@@ -103,6 +107,7 @@ class Batches:
                 mine,
             ):
                 writer.rows(lock_rows(name, oid), mine)
+            self._continued = take_survivor(writer, self._run, round_, after)
             check_heaps(writer, self._run, round_)
             writer.rows(SKIP_CHANGED, mine)
             writer.rows(ROOT_LOSERS, mine)
@@ -115,22 +120,40 @@ class Batches:
                 f"UPDATE {SCHEMA}.run SET done = $2::int4 WHERE id = $1::text", [self._run, last]
             )
 
-    def skip(self, round_: int, turn: int, reason: str) -> int:
-        """Leave the group whose turn it is as it is, with the reason; return its number."""
+    def join(self, round_: int, turn: int) -> int:
+        """Give groups the same turn whose rows reference those that go in it; return their rows.
+
+        Such a row has to be updated, and while it has a twin, the index that the twin got
+        past refuses that. Their own losers go before, in the same batch. Reads a part of
+        the journal for each reference of the table to itself.
+        """
+        root = self._references.relations[self._references.root]
+        joined = 0
         with self._writer.writing():
-            (group,) = self._writer.row(
-                f"SELECT DISTINCT grp FROM {SCHEMA}.work WHERE run = $1::text"
-                " AND round = $2::int4 AND turn = $3::int4",
-                [self._run, round_, turn],
-            )
-            self._writer.rows(
-                f"INSERT INTO {SCHEMA}.skipped VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-                [self._run, round_, group, reason],
-            )
+            for reference in self._references.of(root.oid):
+                if reference.parent != root.oid:
+                    continue
+                self._writer.set_local(self._statements.how_to_move(reference))
+                joined += self._writer.count(
+                    joining(root, reference), [self._run, round_, turn]
+                )
+        return joined
+
+    def skip(self, round_: int, turn: int, reason: str) -> list[int]:
+        """Leave the groups whose turn it is as they are, with the reason; return their numbers."""
+        with self._writer.writing():
+            groups = [
+                group for (group,) in self._writer.rows(
+                    f"INSERT INTO {SCHEMA}.skipped SELECT DISTINCT run, round, grp, $4::text"
+                    f" FROM {SCHEMA}.work WHERE run = $1::text AND round = $2::int4"
+                    " AND turn = $3::int4 ON CONFLICT DO NOTHING RETURNING grp",
+                    [self._run, round_, turn, reason],
+                )
+            ]
             self._writer.rows(
                 f"UPDATE {SCHEMA}.run SET done = $2::int4 WHERE id = $1::text", [self._run, turn]
             )
-        return int(group)
+        return groups
 
     def _follow(self) -> None:
         """Find all that points at the rows that go, and what becomes equal by that."""
@@ -272,7 +295,12 @@ class Batches:
         changed: dict[int, int],
     ) -> None:
         """Enter the batch into the journal."""
-        (groups,) = self._writer.row(f"SELECT count(DISTINCT grp) FROM {LOSER} WHERE level = 0")
+        # A group that goes on was counted before.
+        (groups,) = self._writer.row(
+            f"SELECT count(DISTINCT grp) FROM {LOSER} WHERE level = 0"
+            " AND grp IS DISTINCT FROM $1::int4",
+            [self._continued],
+        )
         seconds = time.monotonic() - started
         self._writer.rows(
             f"INSERT INTO {SCHEMA}.batch (run, number, round, groups,"

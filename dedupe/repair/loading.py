@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import groupby
 from operator import itemgetter
 
@@ -9,20 +10,26 @@ from ..journal import SCHEMA
 from ..plan import Plan
 from ..writer import Writer
 
+#: rows of a large group that are repaired in one turn
+PIECE_ROWS = 1000
 #: what a value must not hold as it is in COPY's text format
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
-def load_round(writer: Writer, run: str, plan: Plan, round_: int) -> None:
-    """Copy a plan's decisions into the database as a round; only inside ``writing``."""
+def load_round(
+    writer: Writer, run: str, plan: Plan, round_: int, *, whole: bool
+) -> None:
+    """Copy a plan's decisions into the database as a round; only inside ``writing``.
+
+    ``whole``: large groups too are repaired in one turn.
+    """
     oids = [oid for oid, *_ in plan.run.identity.leaves]
     writer.copy_lines(
         f"COPY {SCHEMA}.work (run, round, turn, grp, ordinal, relid, place, version)"
         " FROM STDIN",
         (
             f"{run}\t{round_}\t{turn}\t{group}\t{ordinal}\t{oids[leaf]}\t{ctid}\t{xmin}\n"
-            for turn, (group, rows) in enumerate(groupby(plan.addresses(), key=itemgetter(0)), 1)
-            for _, ordinal, leaf, ctid, xmin in rows
+            for turn, (group, ordinal, leaf, ctid, xmin) in _with_turns(plan, whole=whole)
         ),
     )
     writer.copy_lines(
@@ -46,6 +53,23 @@ def load_round(writer: Writer, run: str, plan: Plan, round_: int) -> None:
         [run, round_],
     )
     writer.rows(f"ANALYZE {SCHEMA}.work")
+
+
+def _with_turns(
+    plan: Plan, *, whole: bool
+) -> Iterator[tuple[int, tuple[int, int, int, str, str]]]:
+    """Stream the plan's rows with the turn of each, from 1.
+
+    A group has one turn, and a large one several that follow each other, where its losers
+    need not be seen together: the row that stays is then in the first of them.
+    """
+    policy = plan.policy
+    apart = not whole and not policy.merge and policy.loser.action in {"delete", "blank"}
+    turn = 0
+    for _, rows in groupby(plan.addresses(), key=itemgetter(0)):
+        for number, row in enumerate(rows):
+            turn += not number or (apart and number % PIECE_ROWS == 0)
+            yield turn, row
 
 
 def _field(text: str | None) -> str:

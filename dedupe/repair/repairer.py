@@ -35,7 +35,7 @@ from ..scan.scanner import scan
 from ..writer import Writer
 from .batch import Batches
 from .endgame import Endgame
-from .loading import load_round
+from .loading import PIECE_ROWS, load_round
 from .locking import jitter, lock_run, may_pass
 from .preparing import drop_helpers, prepare
 from .resolving import resolve_references
@@ -47,6 +47,9 @@ _TARGET_SECONDS = 0.5
 _FIRST_BATCH = 100
 _LARGEST_BATCH = 20_000
 _LOCK_TRIES = 8
+_DUPLICATES = "23505"
+#: rows of a group that a batch's size reckons with
+_ROWS_A_GROUP = 3
 
 
 class Repairer:
@@ -70,6 +73,8 @@ class Repairer:
         self._plan = plan
         self._run = plan.run.id
         self._references = references
+        #: whether a batch may move rows of the table itself, which their twins' index refuses
+        self._moves_own = bool(references.of(references.root))
         self._telling = telling
         self._reason = reason
         self._triggers_off = triggers_off or any(r.twin for r in references.references)
@@ -148,7 +153,7 @@ class Repairer:
                 fingerprint=self._plan.fingerprint,
                 reason=self._reason,
             )
-            load_round(writer, self._run, self._plan, 1)
+            load_round(writer, self._run, self._plan, 1, whole=self._moves_own)
 
     def _prove_references(self, writer: Writer) -> None:
         """Raise FailureError where a reference does not resolve: nothing else checked it."""
@@ -196,7 +201,7 @@ class Repairer:
             f"{plan.groups + plan.changed} groups arrived or were changed meanwhile: round {round_}"
         )
         with writer.writing():
-            load_round(writer, self._run, plan, round_)
+            load_round(writer, self._run, plan, round_, whole=self._moves_own)
 
     def _close(
         self, writer: Writer, batches: Batches, round_: int
@@ -234,22 +239,16 @@ class Repairer:
             return 0, self._endgame.build_closed(writer)
 
     def _repair_round(self, writer: Writer, batches: Batches, round_: int, done: int) -> None:
-        (total, before) = writer.row(
-            "SELECT count(*), count(*) FILTER (WHERE turn <= $3::int4)"
-            f" FROM {SCHEMA}.work WHERE ordinal = 0 AND run = $1::text AND round = $2::int4",
-            [self._run, round_, done],
+        (total,) = writer.row(
+            f"SELECT coalesce(max(turn), 0) FROM {SCHEMA}.work WHERE run = $1::text"
+            " AND round = $2::int4",
+            [self._run, round_],
         )
-        self._telling.phase("repairing", total, before)
+        self._telling.phase("repairing", total, done)
         while True:
             self._telling.check_stop()
             self._wait_for_standbys(writer)
-            part = [
-                n for (n,) in writer.rows(
-                    f"SELECT turn FROM {SCHEMA}.work WHERE ordinal = 0 AND run = $1::text"
-                    " AND round = $2::int4 AND turn > $3::int4 ORDER BY 1 LIMIT $4::int4",
-                    [self._run, round_, done, self._size],
-                )
-            ]
+            part = self._next_part(writer, round_, done)
             if not part:
                 return
             took = self._one_batch(batches, round_, done, part)
@@ -257,6 +256,21 @@ class Repairer:
             self._telling.did(len(part))
             if self._nice:
                 self._telling.wait(took * self._nice, "being nice")
+
+    def _next_part(self, writer: Writer, round_: int, done: int) -> list[int]:
+        """Return the turns of the next batch: fewer where there are large groups among them."""
+        part: list[int] = []
+        rows = 0
+        for turn, count in writer.rows(
+            f"SELECT turn, count(*) FROM {SCHEMA}.work WHERE run = $1::text"
+            " AND round = $2::int4 AND turn > $3::int4 GROUP BY turn ORDER BY turn LIMIT $4::int4",
+            [self._run, round_, done, self._size],
+        ):
+            rows += count
+            if part and rows > max(PIECE_ROWS, _ROWS_A_GROUP * self._size):
+                break
+            part.append(turn)
+        return part
 
     def _one_batch(
         self, batches: Batches, round_: int, done: int, part: list[int]
@@ -290,8 +304,11 @@ class Repairer:
         self, batches: Batches, round_: int, done: int, part: list[int], error: DedupeError
     ) -> float:
         if len(part) == 1:
-            group = batches.skip(round_, part[0], error.message)
-            self._telling.say(f"group {group} was left as it is: {error.message}")
+            twins = self._moves_own and error.facts.get("sqlstate") == _DUPLICATES
+            if twins and batches.join(round_, part[0]):
+                return self._one_batch(batches, round_, done, part)
+            for group in batches.skip(round_, part[0], error.message):
+                self._telling.say(f"group {group} was left as it is: {error.message}")
             return 0.0
         middle = len(part) // 2
         first = self._one_batch(batches, round_, done, part[:middle])

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from ..errors import RunMismatch
 from ..journal import SCHEMA
+from ..references import Reference
+from ..relation import Relation
 from ..writer import Writer
-from .pointing import LOSER
+from .pointing import LOSER, at, matches
 
+#: why a group is left for the next round
+CHANGED = "a row was changed since the plan"
 #: Made once a session; their rows last for one transaction.
 TEMPORARY = tuple(
     f"CREATE TEMPORARY TABLE IF NOT EXISTS {name} ({columns}) ON COMMIT DELETE ROWS"
@@ -44,10 +48,60 @@ def lock_rows(leaf_sql: str, leaf_oid: int) -> str:
     )
 
 
+#: The survivor of a group of which a part has had its turn. Parameters: run, round, the last
+#: turn before.
+CONTINUED = (
+    "SELECT s.grp, pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),"
+    f" s.place::text, s.version FROM {SCHEMA}.work w"
+    f" JOIN {SCHEMA}.work s ON s.run = w.run AND s.round = w.round AND s.grp = w.grp"
+    " AND s.ordinal = 0 JOIN pg_catalog.pg_class c ON c.oid = s.relid"
+    " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE w.run = $1::text AND w.round = $2::int4 AND w.turn = $3::int4 + 1"
+    " AND s.turn <= $3::int4 LIMIT 1"
+)
+
+
+def take_survivor(writer: Writer, run: str, round_: int, after: int) -> int | None:
+    """Lock the row that stays of a group that goes on behind turn ``after``; return the group.
+
+    If the row was changed since the plan, nothing more is done about the group in this round.
+    """
+    found = writer.rows(CONTINUED, [run, round_, after])
+    if not found:
+        return None
+    group, leaf, place, version = found[0]
+    locked = writer.rows(
+        f"SELECT xmin::text FROM ONLY {leaf} WHERE ctid = $1::tid FOR UPDATE", [place]
+    )
+    if locked != [(version,)]:
+        writer.rows(
+            f"INSERT INTO {SCHEMA}.skipped VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+            [run, round_, group, CHANGED],
+        )
+    return int(group)
+
+
+def joining(root: Relation, reference: Reference) -> str:
+    """Write the statement that gives groups a turn whose rows reference rows that go in it.
+
+    ``reference`` is one of the table to itself. Parameters: run, round, turn.
+    """
+    mine = "{0}.run = $1::text AND {0}.round = $2::int4"
+    return (
+        f"UPDATE {SCHEMA}.work w SET turn = $3::int4 FROM (SELECT DISTINCT d.grp"
+        f" FROM {SCHEMA}.work l JOIN {root.source} p ON {at('p', root, 'l.relid', 'l.place')}"
+        f" JOIN {root.source} c ON {matches(reference, root, root, 'p', 'c')}"
+        f" JOIN {SCHEMA}.work d ON d.relid = c.tableoid AND d.place = c.ctid"
+        f" AND {mine.format('d')} AND d.turn > $3::int4"
+        f" WHERE {mine.format('l')} AND l.turn = $3::int4 AND l.ordinal > 0) x"
+        f" WHERE {mine.format('w')} AND w.turn > $3::int4 AND w.grp = x.grp"
+    )
+
+
 #: Groups of which a row is not the one that was planned; parameters as for ``lock_rows``.
 SKIP_CHANGED = (
     f"INSERT INTO {SCHEMA}.skipped SELECT DISTINCT w.run, w.round, w.grp,"
-    f" 'a row was changed since the plan' FROM {SCHEMA}.work w"
+    f" '{CHANGED}' FROM {SCHEMA}.work w"
     " LEFT JOIN pg_temp.pgmend_locked l"
     " ON l.relid = w.relid AND l.place = w.place AND l.version = w.version"
     " WHERE w.run = $1::text AND w.round = $2::int4 AND w.turn > $3::int4 AND w.turn <= $4::int4"

@@ -226,9 +226,10 @@ class Run:
         self._check_finished()
         return read_groups(self.path, [key.name for key in self.keys])
 
-    def addresses(self, key: int) -> Iterator[tuple[int, list[tuple[int, str, str]]]]:
-        """Stream (group, its rows as (leaf's number, ctid, xmin)) of key number ``key``.
+    def addresses(self, key: int) -> Iterator[tuple[int, int, Iterator[tuple[int, str, str]]]]:
+        """Stream (group, its size, its rows as (leaf's number, ctid, xmin)) of a key.
 
+        ``key`` is its number. A group's rows are to be taken before the next group.
         Raises as ``groups`` does.
         """
         self._check_finished()
