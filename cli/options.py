@@ -49,8 +49,10 @@ class Connecting:
     named: bool
     #: -w
     never_prompt: bool
-    #: schema of the journal, where one was said
+    #: schema of the journal, where the command line said one
     journal_schema: str | None = None
+    #: the one of the settings file
+    usual_journal_schema: str | None = None
 
     def open(
         self, remembered: str | None = None, journal_schema: str | None = None
@@ -63,7 +65,8 @@ class Connecting:
         conninfo = make_conninfo("", **self.settings)
         if remembered is not None and not self.told:
             conninfo = remembered
-        journal = self.journal_schema or journal_schema
+        said, usual = self.journal_schema, self.usual_journal_schema
+        journal = said if said is not None else journal_schema or usual
         try:
             return connect(conninfo, journal_schema=journal)
         except ConnectionSettingsError as error:
@@ -130,9 +133,10 @@ def taken_from(given: dict[str, Any], config: Config) -> Connecting:
     Raises ConnectionSettingsError.
     """
     names = ("dbname", "host", "port", "user", "no_password")
-    journal = config.get("repair", "journal_schema", given.pop("journal_schema", None))
+    said = given.pop("journal_schema", None)
     where = connecting(config, **{name: given.pop(name) for name in names})
-    return replace(where, journal_schema=journal)
+    usual = config.get("repair", "journal_schema")
+    return replace(where, journal_schema=said, usual_journal_schema=usual)
 
 
 def connecting(

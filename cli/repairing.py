@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from dedupe import RepairProgress, Run
+from dedupe import RepairProgress, Run, journal
 from dedupe.connect import Database
 from dedupe.errors import NotARunDirectory, RefusedError, RepairStopped, UsageError
 from dedupe.session import DEFAULT_JOURNAL
@@ -61,8 +61,9 @@ class Meant:
         if self.run is None or self.run.target.conninfo() != target:
             words += ["-d", target]
         schema = self.database.journal_schema
-        if schema != DEFAULT_JOURNAL and (self.run is None or self.run.journal_schema != schema):
-            words += ["--journal-schema", schema]
+        known = None if self.run is None else self.run.journal_schema
+        if schema not in {None, DEFAULT_JOURNAL, known}:
+            words += ["--journal-schema", str(schema)]
         return shlex.join(words)
 
     def facts(self) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def opened(run: Run, text: str, where: Connecting) -> Meant:
     Raises what ``Connecting.open`` raises.
     """
     database = where.open(run.target.conninfo(), run.journal_schema)
-    return Meant(text=text, run=run, database=database)
+    return Meant(text=text, run=run, database=journal.database_of(run, database))
 
 
 def meant_by(text: str, where: Connecting) -> Meant:

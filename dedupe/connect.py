@@ -16,6 +16,7 @@ import psycopg
 from .driver_errors import translated
 from .errors import ConnectionSettingsError, ServerUnavailable, TransactionPooler
 from .session import DEFAULT_JOURNAL, Session
+from .table import name_fits
 from .writer import Writer
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ class Database:
         journal_schema: str | None = None,
     ) -> None:
         self._opener = opener
-        #: name of the schema of the journal, unquoted
-        self.journal_schema = journal_schema or DEFAULT_JOURNAL
+        #: name of the schema of the journal, unquoted; None where none was said
+        self.journal_schema = journal_schema
         with self.open("pgmend") as session:
             info = session.connection.info
             parameters = info.get_parameters()
@@ -95,7 +96,7 @@ class Database:
                 self._refuse_transaction_pooling(session)
 
     def journaling_in(self, schema: str) -> Database:
-        """Return the same database with the journal in another schema."""
+        """Return the same database with the journal in a schema of this name."""
         other = copy(self)
         other.journal_schema = schema
         return other
@@ -116,7 +117,7 @@ class Database:
             connection = self._opener()
         try:
             session = kind(connection, name)
-            session.journal = self.journal_schema
+            session.journal = self.journal_schema or DEFAULT_JOURNAL
             return session
         except BaseException:
             connection.close()
@@ -168,6 +169,12 @@ def connect(target: Connectable, *, journal_schema: str | None = None) -> Databa
     Raises ConnectionSettingsError, ServerUnavailable, UnsupportedServer,
     TransactionPooler, UnknownObject (no such database).
     """
+    if journal_schema is not None and not name_fits(journal_schema):
+        raise ConnectionSettingsError(
+            f"{journal_schema!r} cannot be the name of the journal's schema",
+            hint="A name has 1 to 63 bytes.",
+            setting="journal_schema",
+        )
     if isinstance(target, Database):
         return target if journal_schema is None else target.journaling_in(journal_schema)
     if isinstance(target, str):

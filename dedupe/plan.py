@@ -26,7 +26,7 @@ from .scan.directory import PLAN_FILE, REPAIRING_FILE
 from .scan.run import Run
 
 _UNFINISHED = f"{PLAN_FILE}.new"
-_FORMAT = 1
+_FORMAT = 2
 #: marks an SQLite file as a plan (PRAGMA application_id): "pgmp"
 _APPLICATION_ID = 0x70676D70
 

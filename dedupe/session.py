@@ -180,7 +180,7 @@ class Session:
     def _written(self, query: str) -> bytes:
         """Write a statement as it is sent."""
         if JOURNAL in query:
-            query = query.replace(JOURNAL, sql.Identifier(self.journal).as_string())
+            query = query.replace(JOURNAL, _quoted(self.journal))
         return query.encode("utf-8", "surrogateescape")
 
     def row(self, query: str, params: Sequence[object] = ()) -> tuple[Any, ...]:
@@ -273,6 +273,10 @@ class Session:
         """Change settings until the end of the running transaction."""
         with translated():
             self.connection.execute(set_statement(settings, local=True))
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def set_statement(settings: Mapping[str, str], *, local: bool) -> sql.Composed:

@@ -104,6 +104,15 @@ class Table:
         )
 
 
+#: bytes of a name at most; the server cuts what is longer
+NAME_BYTES = 63
+
+
+def name_fits(name: str) -> bool:
+    """Tell whether PostgreSQL can take a text as a name, whole."""
+    return 0 < len(name.encode("utf-8", "surrogateescape")) <= NAME_BYTES and "\0" not in name
+
+
 def quoted(name: str) -> str:
     """Quote one identifier for SQL, whatever stands in it."""
     return '"' + name.replace('"', '""') + '"'

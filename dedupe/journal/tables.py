@@ -11,26 +11,32 @@ from ..writer import Writer
 #: the journal's schema in SQL; the session knows its name
 SCHEMA = JOURNAL
 #: version of the journal's tables; another one is refused by name
-JOURNAL_VERSION = 1
+JOURNAL_VERSION = 2
 
 
 def database_of(run: Run, db: Connectable | None) -> Database:
     """Return the database with the journal of a run: ``db``, or where the run was made.
 
-    Raises RefusedError where ``db`` looks for the journal in another schema than the
-    run's repair has written it to.
+    Where ``db`` says no schema, the one that the run remembers is taken. Raises
+    RefusedError where it says another one than the run's journal is in.
     """
     known = run.journal_schema
-    if db is None:
-        return connect(run.target.conninfo(), journal_schema=known)
-    database = connect(db)
-    if known is not None and database.journal_schema != known:
+    database = connect(run.target.conninfo() if db is None else db)
+    if known is None or database.journal_schema == known:
+        return database
+    if database.journal_schema is not None:
+        with database.journaling_in(known).open() as session:
+            entered = exists(session) and session.rows(
+                f"SELECT 1 FROM {SCHEMA}.run WHERE id = $1::text", [run.id]
+            )
+        if not entered:
+            # It was named as the repair was about to begin, and nothing was written there.
+            return database
         raise RefusedError(
             f"the journal of {run.path} is in schema {known}, not in {database.journal_schema}",
-            hint="Say --journal-schema, or connect(..., journal_schema=...), as when the repair"
-            " began; or leave it out and name the run's directory.",
+            hint="Leave --journal-schema out, or journal_schema: the run remembers it.",
         )
-    return database
+    return database.journaling_in(known)
 
 
 def standing(alias: str) -> str:
@@ -38,6 +44,14 @@ def standing(alias: str) -> str:
     return (
         f"NOT {alias}.undone AND NOT EXISTS (SELECT FROM {SCHEMA}.batch b WHERE"
         f" b.run = {alias}.run AND b.number = {alias}.batch AND b.undone)"
+    )
+
+
+def _not_a_journal(session: Session) -> NotReady:
+    return NotReady(
+        f"the schema {session.journal} holds something else than a journal",
+        hint="Name a schema that is empty or not there yet: --journal-schema NAME.",
+        reasons=(f"schema {session.journal} is taken",),
     )
 
 
@@ -68,11 +82,19 @@ def ensure(writer: Writer) -> None:
     """
     if exists(writer):
         return
+    found = writer.rows(
+        "SELECT (SELECT count(*) FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid)"
+        " FROM pg_catalog.pg_namespace n WHERE n.nspname = $1::text",
+        [writer.journal],
+    )
+    if found and found[0][0]:
+        raise _not_a_journal(writer)
     from .schema import creating  # noqa: PLC0415 - only who makes the tables pays for SQLAlchemy
 
     with writer.writing():
-        writer.rows(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
-        writer.rows(f"REVOKE ALL ON SCHEMA {SCHEMA} FROM PUBLIC")
+        if not found:
+            writer.rows(f"CREATE SCHEMA {SCHEMA}")
+            writer.rows(f"REVOKE ALL ON SCHEMA {SCHEMA} FROM PUBLIC")
         for statement in creating():
             writer.rows(statement)
         writer.rows(f"INSERT INTO {SCHEMA}.header VALUES ($1)", [JOURNAL_VERSION])

@@ -12,7 +12,7 @@ from ..plan import Plan
 from ..planning import resolved_key
 from ..relation import Relation
 from ..session import Session
-from ..table import quoted
+from ..table import name_fits, quoted
 from ..writer import Writer
 from .collations import collation_advice
 from .rebuild import build, build_failed, collatable_siblings, rebuild
@@ -56,6 +56,8 @@ class Endgame:
                 f"the key has an index, {key.name}, which is rebuilt: none is created beside it",
             )
         found = []
+        if not name_fits(name):
+            found.append(f"{name!r} cannot be the name of an index: it takes 1 to 63 bytes")
         if self._table.partitioned:
             found.append(
                 f"{self._table.label} is partitioned: its unique index {name} has to be created"

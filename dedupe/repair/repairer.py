@@ -18,7 +18,6 @@ from ..errors import (
     DedupeError,
     DuplicatesLeft,
     FailureError,
-    LocalStorageError,
     LockNotAvailable,
     QueryFailed,
     RefusedError,
@@ -29,7 +28,7 @@ from ..journal import SCHEMA
 from ..plan import Plan
 from ..planning import make_plan, resolved_key
 from ..references import References
-from ..scan.directory import REPAIRING_FILE, ROUND_PREFIX
+from ..scan.directory import ROUND_PREFIX
 from ..scan.owner import end_leftovers
 from ..scan.scanner import scan
 from ..writer import Writer
@@ -134,14 +133,7 @@ class Repairer:
                     [self._run],
                 )
             return
-        sign = self._plan.run.path / REPAIRING_FILE
-        try:
-            sign.touch(mode=0o600)
-            sign.write_text(writer.journal, "utf-8", "surrogateescape")
-        except OSError as error:
-            raise LocalStorageError(
-                f"cannot write {sign}: {error.strerror}", path=sign
-            ) from error
+        self._plan.run.begin_repair(writer.journal)
         with writer.writing():
             journal.begin(
                 writer,

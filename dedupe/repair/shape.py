@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
 
+from .. import journal
+from ..errors import RefusedError
 from ..journal import SCHEMA, standing, value
 from ..relation import Column, Relation, load_relation
 from ..session import Session
-from ..table import quoted
+from ..table import NAME_BYTES, quoted
 from ..writer import Writer
+
+#: the journal's event that a side table was made
+_SIDE_TABLE = "side table"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +56,37 @@ def column_values(columns: Iterable[Column]) -> str:
     )
 
 
+def _side_table(table: str, taken: Collection[str]) -> str:
+    """Return a name for a table's side table that is not taken and not too long."""
+    for number in count(1):
+        end = "" if number == 1 else f"_{number}"
+        name = f"restored_{table}".encode("utf-8", "surrogateescape")
+        side = name[: NAME_BYTES - len(end)].decode("utf-8", "ignore") + end
+        if side not in taken:
+            return side
+    raise AssertionError("numbers do not end")
+
+
+def _make_way(writer: Writer, side: str) -> None:
+    """Drop a side table that an earlier undo made. Raises RefusedError where it is not one."""
+    there = writer.rows(
+        "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
+        " ON n.oid = c.relnamespace WHERE n.nspname = $1::text AND c.relname = $2::text",
+        [writer.journal, side],
+    )
+    if not there:
+        return
+    if not writer.rows(
+        f"SELECT 1 FROM {SCHEMA}.event WHERE kind = $1::text AND detail = $2::text",
+        [_SIDE_TABLE, side],
+    ):
+        raise RefusedError(
+            f"there is a {writer.journal}.{side} that no undo made",
+            hint="Rename it, then give the same command again.",
+        )
+    writer.rows(f"DROP TABLE {SCHEMA}.{quoted(side)}")
+
+
 def fill_side_tables(
     writer: Writer, run: str, shapes: Iterable[Shape], groups: Sequence[int]
 ) -> dict[str, int]:
@@ -58,6 +95,7 @@ def fill_side_tables(
     Returns side table to rows. ACCESS EXCLUSIVE on the side tables alone.
     """
     found: dict[str, int] = {}
+    taken: set[str] = set()
     wanted = (
         f"FROM {SCHEMA}.entry e WHERE e.run = $1::text AND e.shape = $2::int4"
         f" AND e.action = 'd' AND {standing('e')}"
@@ -65,14 +103,16 @@ def fill_side_tables(
     )
     with writer.writing():
         for shape in shapes:
-            side = f"restored_{shape.relation.name}"
+            side = _side_table(shape.relation.name, taken)
             name = f"{SCHEMA}.{quoted(side)}"
             params = [run, shape.number, list(groups) or None]
             (rows,) = writer.row(f"SELECT count(*) {wanted}", params)
             if not rows:
                 continue
-            writer.rows(f"DROP TABLE IF EXISTS {name}")
+            taken.add(side)
+            _make_way(writer, side)
             writer.rows(f"CREATE TABLE {name} (LIKE {shape.relation.sql})")
+            journal.tell(writer, run, _SIDE_TABLE, side)
             writer.rows(
                 f"INSERT INTO {name} ({column_names(shape.columns)})"
                 f" SELECT {column_values(shape.columns)} {wanted} ORDER BY e.id",

@@ -6,6 +6,7 @@ thread and while another process works on the run.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +18,7 @@ from ..errors import LocalStorageError, UsageError
 from ..groups import Group, read_addresses, read_groups
 from ..key import MatchKey
 from ..progress import RunStatus
-from .checkpoint import State
+from .checkpoint import State, sync_directory
 from .directory import REPAIRING_FILE
 from .identity import Identity
 from .owner import is_owned
@@ -143,13 +144,29 @@ class Run:
         """
         sign = self.path / REPAIRING_FILE
         try:
-            if not sign.exists():
-                return None
-            # Empty where the repair was killed as it began.
-            return sign.read_text("utf-8", "surrogateescape") or None
+            return sign.read_text("utf-8", "surrogateescape") if sign.exists() else None
         except OSError as error:
             raise LocalStorageError(
                 f"cannot read {sign}: {error.strerror}", path=sign
+            ) from error
+
+    def begin_repair(self, journal_schema: str) -> None:
+        """Write down that a repair is about to begin, and where its journal is.
+
+        From then on plan and directory are kept as they are. Raises LocalStorageError.
+        """
+        sign = self.path / REPAIRING_FILE
+        new = sign.with_suffix(".new")
+        try:
+            new.write_text(journal_schema, "utf-8", "surrogateescape")
+            new.chmod(0o600)
+            with new.open("rb") as written:
+                os.fsync(written.fileno())
+            new.rename(sign)
+            sync_directory(self.path)
+        except OSError as error:
+            raise LocalStorageError(
+                f"cannot write {sign}: {error.strerror}", path=sign
             ) from error
 
     @property

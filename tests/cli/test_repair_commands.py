@@ -304,9 +304,36 @@ def test_the_journal_in_another_schema(planned: Command, db: Connection) -> None
     config = planned.where / "pgmend.toml"
     config.write_text(f"[repair]\njournal_schema = {json.dumps(schema)}\n")
     assert told(planned, "verify", run_id)["status"] == "clean"
-    config.unlink()
+    config.write_text("[repair]\njournal_schema = 'another'\n")
     assert told(planned, "undo", "r", "--execute")["status"] == "undone"
     assert db.execute(ALL).fetchall() == before
+
+
+def test_a_schema_that_is_no_journal(planned: Command, db: Connection) -> None:
+    """Outcome: it is refused before the first write and keeps its rights; an empty one is taken.
+    Then the run is not bound to what was named in vain.
+    """
+    before = db.execute(ALL).fetchall()
+    db.execute("CREATE SCHEMA given")
+    done = planned("repair", "r", "--journal-schema", "public", *REASON)
+    assert done.returncode == ExitCode.REFUSED
+    assert "the journal's schema public holds something else already" in done.stderr
+    privilege = "SELECT has_schema_privilege('pg_monitor', 'public', 'USAGE')"
+    (allowed,) = db.execute(privilege).fetchall()
+    assert allowed == (True,)
+    for name in ("", "x" * 64):
+        wrong = planned("repair", "r", "--journal-schema", name, *REASON)
+        assert wrong.returncode == ExitCode.USAGE
+        assert "cannot be the name of the journal's schema" in wrong.stderr
+    assert db.execute(ALL).fetchall() == before
+    assert told(planned, "repair", "r", "--journal-schema", "given", *REASON)["left"] == 0
+    db.execute("CREATE TABLE given.restored_people (mine text)")
+    aside = planned("undo", "r", "--side-table", "--execute")
+    assert aside.returncode == ExitCode.REFUSED
+    assert "there is a given.restored_people that no undo made" in aside.stderr
+    db.execute("DROP TABLE given.restored_people")
+    for _ in range(2):
+        assert told(planned, "undo", "r", "--side-table", "--execute")["status"] == "undone"
 
 
 def test_a_signal_stops_between_two_batches(pgmend: Command, db: Connection) -> None:
