@@ -136,7 +136,7 @@ class GroupsWriter:
             self._connection.executemany(
                 "INSERT INTO leaf VALUES (?, ?, ?, ?)",
                 [
-                    (n, _bytes(schema), _bytes(name), json.dumps(pk))
+                    (n, as_bytes(schema), as_bytes(name), json.dumps(pk))
                     for n, schema, name, pk in self._leaves
                 ],
             )
@@ -210,7 +210,7 @@ class _Reader:
         )
         self._path = path
         self._leaves = {
-            number: (_text(schema), _text(name), tuple(json.loads(pk)))
+            number: (as_text(schema), as_text(name), tuple(json.loads(pk)))
             for number, schema, name, pk in self._query("SELECT number, schema, name, pk FROM leaf")
         }
 
@@ -249,14 +249,14 @@ class _Reader:
             (key, number, start, stop),
         ):
             schema, table, columns = self._leaves[leaf]
-            texts = json.loads(_text(pk))
+            texts = json.loads(as_text(pk))
             yield Member(
                 schema=schema,
                 table=table,
                 ctid=str(ctid),
                 xmin=str(xmin),
                 pk=dict(zip(columns, texts, strict=True)) if columns else None,
-                key=tuple(json.loads(_text(values))),
+                key=tuple(json.loads(as_text(values))),
             )
 
 
@@ -305,9 +305,11 @@ def _json_array(expressions: Sequence[str]) -> str:
     return f"pg_catalog.array_to_json(ARRAY[{texts}]::pg_catalog.text[])::pg_catalog.text"
 
 
-def _bytes(text: str) -> bytes:
+def as_bytes(text: str) -> bytes:
+    """Write a text as it is stored: as the server sent it, UTF-8 or not."""
     return text.encode("utf-8", "surrogateescape")
 
 
-def _text(data: bytes) -> str:
+def as_text(data: bytes) -> str:
+    """Read what ``as_bytes`` wrote."""
     return data.decode("utf-8", "surrogateescape")

@@ -19,7 +19,7 @@ from typing import Any
 
 from .decision import LARGE_GROUP, Decision, Losers, Ranking
 from .errors import LocalStorageError, PlanError, RefusedError
-from .groups import GROUPS_FILE, Member
+from .groups import GROUPS_FILE, Member, as_bytes, as_text
 from .policy import Policy, Program
 from .scan.checkpoint import sync_directory
 from .scan.directory import PLAN_FILE, REPAIRING_FILE
@@ -239,7 +239,9 @@ class Plan:
 
         Raises PlanError.
         """
-        yield from self._rows("SELECT number, name, value FROM merged ORDER BY number, name")
+        query = "SELECT number, name, value FROM merged ORDER BY number, name"
+        for number, name, value in self._rows(query):
+            yield number, as_text(name), None if value is None else as_text(value)
 
     def facts(self) -> dict[str, Any]:
         """Return what the file says beside the decisions."""
@@ -278,7 +280,7 @@ def write_plan(run: Run, facts: dict[str, Any], rankings: Iterable[Ranking]) -> 
                 " CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
                 " CREATE TABLE decision (number INTEGER NOT NULL, ordinal INTEGER NOT NULL,"
                 " member INTEGER NOT NULL, PRIMARY KEY (number, ordinal)) WITHOUT ROWID;"
-                " CREATE TABLE merged (number INTEGER NOT NULL, name TEXT NOT NULL, value TEXT,"
+                " CREATE TABLE merged (number INTEGER NOT NULL, name BLOB NOT NULL, value BLOB,"
                 " PRIMARY KEY (number, name)) WITHOUT ROWID;"
             )
 
@@ -286,7 +288,8 @@ def write_plan(run: Run, facts: dict[str, Any], rankings: Iterable[Ranking]) -> 
                 for group, places, merged in rankings:
                     for name, value in merged.items():
                         connection.execute(
-                            "INSERT INTO merged VALUES (?, ?, ?)", (group, name, value)
+                            "INSERT INTO merged VALUES (?, ?, ?)",
+                            (group, as_bytes(name), None if value is None else as_bytes(value)),
                         )
                     for ordinal, member in enumerate(places):
                         yield group, ordinal, member

@@ -58,7 +58,8 @@ def plan(
     ``loser``: ``"delete"``, ``"report"``, ``"rename:COLUMN"``, ``"blank:COLUMN,…"``.
     ``merge``: column to what the survivor's becomes, over survivor and losers: a word of
     ``MERGES``, or a callable that gets the column's values as text, the survivor's first,
-    and returns the new one. ``same``:
+    and returns the new one (with ``lock``, repair may ask it while it keeps writers out of
+    the table). ``same``:
     predicate over rows ``a`` (survivor) and ``b`` (loser) without which a group is left
     alone. ``on_collision``: child table to which of two child rows stays. ``accept_loss``:
     ``TABLE.COLUMN`` of foreign keys whose rows may go. ``only``, ``exclude`` and

@@ -170,6 +170,9 @@ class Policy:
         """Refuse what can be no policy in any database."""
         if not self.keep:
             raise PolicyError("nothing says which row of a group stays", hint=keep_choices())
+        for column, how in self.merge.items():
+            if how != CHOSEN:
+                _merge_word(column, how)
         if self.merge and self.loser.action != "delete":
             raise PolicyError(
                 f"columns are merged from deleted rows; the losers' fate is {self.loser.action}",
@@ -209,11 +212,12 @@ class Policy:
         )
 
 
-def _merge_word(column: str, how: str) -> str:
+def _merge_word(column: str, how: object) -> str:
     """Return the word of a merge. Raises PolicyError."""
-    if how not in MERGES:
+    if not isinstance(how, str) or how not in MERGES:
         raise PolicyError(
-            f"no such merge for {column}: {how}", hint=f"One of: {', '.join(MERGES)}."
+            f"no such merge for {column}: {how}",
+            hint=f"One of: {', '.join(MERGES)}; in the library also a callable.",
         )
     return how
 
@@ -247,10 +251,10 @@ def make_policy(
         kept = tuple(Keep.parse(word) for word in words)
     named, mergers = {}, {}
     for column, how in (merge or {}).items():
-        if isinstance(how, str):
-            named[column] = _merge_word(column, how)
-        else:
+        if callable(how):
             mergers[column] = how
+        else:
+            named[column] = _merge_word(column, how)
     policy = Policy(
         keep=kept,
         loser=Loser.parse(loser),

@@ -31,6 +31,9 @@ class Column:
     text: bool
     #: type of the elements of an array, or None
     element: str | None
+    #: the type without its length; of a domain, what it is over
+    base: str
+    not_null: bool
 
     @property
     def sql(self) -> str:
@@ -154,7 +157,12 @@ def load_relation(session: Session, oid: int) -> Relation:
                 || pg_catalog.quote_ident(l.collname) END,
             a.attgenerated <> '', a.attidentity = 'a', t.typcategory = 'S',
             CASE WHEN t.typelem <> 0 AND t.typlen = -1
-                THEN pg_catalog.format_type(t.typelem, NULL) END
+                THEN pg_catalog.format_type(t.typelem, NULL) END,
+            (WITH RECURSIVE d AS (SELECT t.oid, t.typtype, t.typbasetype UNION ALL
+                SELECT u.oid, u.typtype, u.typbasetype FROM d
+                JOIN pg_catalog.pg_type u ON u.oid = d.typbasetype WHERE d.typtype = 'd')
+             SELECT pg_catalog.format_type(d.oid, NULL) FROM d WHERE d.typtype <> 'd'),
+            a.attnotnull OR t.typnotnull
         FROM pg_catalog.pg_attribute a
         JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
         LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
@@ -172,7 +180,7 @@ def load_relation(session: Session, oid: int) -> Relation:
         columns=tuple(
             Column(
                 name=c[0], type=c[1], collation=c[2], generated=c[3], identity_always=c[4],
-                text=c[5], element=c[6],
+                text=c[5], element=c[6], base=c[7], not_null=c[8],
             )
             for c in columns
         ),

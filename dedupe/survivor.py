@@ -7,6 +7,7 @@ batch of rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -92,6 +93,7 @@ class Planner:
                 self._ties += 1
         if self._program.keep is not None:
             self._choose(by_leaf, ranked, self._program.keep)
+        merged = self._merged(by_leaf, ranked) if self._program.merge else {}
         apart = self._kept_apart(by_leaf, ranked) if self._policy.same is not None else set()
         whole: dict[int, list[int]] = {}
         for number, size in sizes.items():
@@ -104,7 +106,6 @@ class Planner:
                 self._groups += 1
                 self._losers += size - 1
                 whole[number] = places
-        merged = self._merged(by_leaf, whole) if self._program.merge else {}
         for number, places in whole.items():
             yield Ranking(number, places, merged.get(number, {}))
 
@@ -157,9 +158,12 @@ class Planner:
         chooser: Chooser,
     ) -> None:
         """Let a callable see the rows of each group and name the one that stays."""
-        rows = self._values(by_leaf, self._root.stored)
+        rows = self._values(by_leaf, ranked, self._root.stored)
         for number, places_of in ranked.items():
-            choice = chooser([rows[number, place] for place in places_of])
+            if not places_of:
+                continue
+            with _asked(f"the callable that chooses, about group {number},"):
+                choice = chooser([rows[number, place] for place in places_of])
             if not 0 <= choice < len(places_of):
                 raise PolicyError(
                     f"the callable chose row {choice} of group {number}, which has"
@@ -171,33 +175,48 @@ class Planner:
     def _merged(
         self,
         by_leaf: Mapping[tuple[int, str], list[tuple[str, int, int, str]]],
-        ranked: Mapping[int, list[int]],
+        ranked: dict[int, list[int]],
     ) -> dict[int, dict[str, str | None]]:
         """Let callables say what columns of the survivors become, by group."""
         columns = [self._root.column(name) for name in self._program.merge]
-        rows = self._values(by_leaf, columns)
+        rows = self._values(by_leaf, ranked, columns)
         merged: dict[int, dict[str, str | None]] = {number: {} for number in ranked}
         for column in columns:
             merger = self._program.merge[column.name]
             for number, places in ranked.items():
-                value = merger([rows[number, place][column.name] for place in places])
-                if value is not None and not isinstance(value, str):
+                if not places:
+                    continue
+                with _asked(f"the callable for {column.name}, about group {number},"):
+                    value = merger([rows[number, place][column.name] for place in places])
+                wrong = not isinstance(value, str) if value is not None else column.not_null
+                if wrong:
                     raise PolicyError(
                         f"the callable for {column.name} returned {value!r} for group {number}",
-                        hint="It has to return a text, as PostgreSQL writes the value, or None.",
+                        hint="It has to return a text, as PostgreSQL writes the value"
+                        + ("; the column is NOT NULL." if column.not_null else ", or None."),
                     )
                 merged[number][column.name] = value
-            self._check_values(column, [values[column.name] for values in merged.values()])
+            said = [values[column.name] for values in merged.values() if column.name in values]
+            self._check_values(column, said)
         return merged
 
     def _check_values(self, column: Column, values: list[str | None]) -> None:
         """Raise PolicyError where a callable's value cannot be one of the column."""
-        kind = whole_type(column)
+        whole = f"v::{whole_type(column)}"
+        # What a length would cut from a text, an assignment refuses.
+        cut = f"{whole}::{column.type}::text <> {whole}::text" if column.text else "false"
         try:
             with self._session.transaction():
-                self._session.rows(
-                    f"SELECT count(v::{kind}) FROM pg_catalog.unnest($1::text[]) u (v)",
+                long = self._session.rows(
+                    f"SELECT v FROM pg_catalog.unnest($1::text[]) u (v) WHERE"
+                    f" pg_catalog.num_nulls({whole}::{column.type}) > 1 OR {cut} LIMIT 1",
                     [values],
+                )
+            if long:
+                raise PolicyError(
+                    f"the callable for {column.name} returned {long[0][0]!r}, which is too long"
+                    f" for {column.type}",
+                    hint="Return what the column can hold.",
                 )
         except QueryFailed as error:
             raise PolicyError(
@@ -209,20 +228,28 @@ class Planner:
     def _values(
         self,
         by_leaf: Mapping[tuple[int, str], list[tuple[str, int, int, str]]],
+        ranked: dict[int, list[int]],
         columns: Sequence[Column],
     ) -> dict[tuple[int, int], dict[str, str | None]]:
-        """Read columns of the rows as text, by group and place."""
+        """Read columns of the rows as text, by group and place.
+
+        A group of which a row was changed since it was ranked is ranked no more.
+        """
         names = [column.name for column in columns]
         rows: dict[tuple[int, int], dict[str, str | None]] = {}
         for (_, leaf), members in by_leaf.items():
-            places = {ctid: (number, place) for ctid, number, place, _ in members}
+            places = {(ctid, xmin): (number, place) for ctid, number, place, xmin in members}
             with self._session.transaction():
-                for ctid, values in self._session.rows(
-                    f"SELECT ctid::text, {image(columns, 't')} FROM ONLY {leaf} t"
+                for ctid, xmin, values in self._session.rows(
+                    f"SELECT ctid::text, xmin::text, {image(columns, 't')} FROM ONLY {leaf} t"
                     " WHERE ctid = ANY ($1::tid[])",
-                    [_array(places)],
+                    [_array(ctid for ctid, _ in places)],
                 ):
-                    rows[places[ctid]] = dict(zip(names, values, strict=True))
+                    if (ctid, xmin) in places:
+                        rows[places[ctid, xmin]] = dict(zip(names, values, strict=True))
+        for number, ranks in ranked.items():
+            if any((number, place) not in rows for place in ranks):
+                ranked[number] = []
         return rows
 
     def _ask(
@@ -321,6 +348,17 @@ class Planner:
         params = [_array(one) for one in (leaves, tids, groups, survivors)]
         with self._session.transaction(settings={"search_path": self._session.own_search_path}):
             return {row[0] for row in self._session.rows(query, params)}
+
+
+@contextmanager
+def _asked(what: str) -> Iterator[None]:
+    """Say which callable it was that failed."""
+    try:
+        yield
+    except Exception as error:
+        raise PolicyError(
+            f"{what} failed: {error!r}", hint="Mend the callable, then plan again."
+        ) from error
 
 
 def _array(values: Any) -> str:

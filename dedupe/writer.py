@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any
 
 import psycopg
@@ -23,7 +22,7 @@ from psycopg.pq import TransactionStatus
 from .driver_errors import translated
 from .session import Session, set_statement
 
-_LINES_AT_A_TIME = 1000
+_COPY_CHARACTERS = 1 << 16
 
 #: What a writing transaction runs under beyond ``session.PINNED``.
 WRITING: Mapping[str, str] = {
@@ -91,12 +90,18 @@ class Writer(Session):
 
     def copy_lines(self, statement: str, lines: Iterable[str]) -> None:
         """Stream lines in COPY's text format with ``COPY … FROM STDIN``; memory: a buffer."""
-        rest = iter(lines)
         with translated():
             cursor = self.connection.cursor()
             with cursor.copy(self._written(statement)) as copy:
-                while block := "".join(islice(rest, _LINES_AT_A_TIME)):
-                    copy.write(block)
+                block: list[str] = []
+                size = 0
+                for line in lines:
+                    block.append(line)
+                    size += len(line)
+                    if size >= _COPY_CHARACTERS:
+                        copy.write("".join(block).encode("utf-8", "surrogateescape"))
+                        block, size = [], 0
+                copy.write("".join(block).encode("utf-8", "surrogateescape"))
 
     def alone(self, statement: str) -> None:
         """Run a statement that must not stand in a transaction (CREATE INDEX CONCURRENTLY).

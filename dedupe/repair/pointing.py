@@ -6,7 +6,6 @@ place) joined to their table as ``t``.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from ..references import Reference
@@ -106,14 +105,12 @@ def new_value(
 
 
 def whole_type(column: Column) -> str:
-    """Write a column's type without its length.
+    """Write a column's type without its length; of a domain, what it is over.
 
-    A cast to a length cuts what is too long; an assignment refuses it.
+    A cast to a length, or to a domain over one, cuts what is too long; an assignment
+    refuses it.
     """
-    if '"' in column.type:
-        return column.type
-    plain = re.sub(r"\(\d+(,-?\d+)?\)", "", column.type)
-    base, brackets = plain.removesuffix("[]"), "[]" if plain.endswith("[]") else ""
+    base, brackets = column.base.removesuffix("[]"), "[]" if column.base.endswith("[]") else ""
     # Without a length these words mean one of 1.
     internal = {"character": "pg_catalog.bpchar", "bit": 'pg_catalog."bit"'}
     return internal.get(base, base) + brackets

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
-from dedupe import Plan, export_plan, import_plan, repair
+from dedupe import MatchKey, Plan, export_plan, import_plan, plan, repair, scan
 from dedupe.errors import PlanError, PolicyError, RefusedError
+from dedupe.lab import Damage, damage
 
 from ..promises.shop import Shop
 
@@ -280,23 +283,97 @@ def test_a_callable_is_asked_about_what_was_changed_meanwhile(shop: Shop) -> Non
     assert shop.rows("SELECT v FROM t ORDER BY id") == [12, 520]
 
 
+def fails(_: Sequence[str | None]) -> str | None:
+    raise OSError("the network is down")
+
+
 @pytest.mark.parametrize(
-    ("returned", "says"),
+    ("kind", "merger", "says"),
     [
-        ("12 apples", "is no integer"),
-        (12, "returned 12 for group 1"),
-        ("99999999999", "is no integer"),
+        ("int4", lambda _: "12 apples", "is no integer"),
+        ("int4", lambda _: 12, "returned 12 for group 1"),
+        ("int4", lambda _: "99999999999", "is no integer"),
+        ("int4 NOT NULL", lambda _: None, "returned None for group 1"),
+        ("varchar(5)", lambda _: "0123456789", "'0123456789', which is too long for character v"),
+        ("char(5)", lambda _: "0123456789", "'0123456789', which is too long for character"),
+        ("short", lambda _: "0123456789", "'0123456789', which is too long for public.short"),
+        ("numeric(4,2)", lambda _: "99999", "is no numeric"),
+        ("int4", fails, "the callable for v, about group 1, failed: OSError.'the network is down'"),
+        ("int4", 5, "no such merge for v: 5"),
+        ("int4", None, "no such merge for v: None"),
+        ("int4", "chosen by a program", "no such merge for v: chosen by a program"),
     ],
 )
-def test_a_callable_that_returns_nonsense_is_told(shop: Shop, returned: Any, says: str) -> None:
+def test_a_callable_that_returns_nonsense_is_told(
+    shop: Shop, kind: str, merger: Any, says: str
+) -> None:
+    """Outcome: planning names the column, the group or the value; nothing is planned."""
     shop.make(
-        "CREATE TABLE t (id int8 PRIMARY KEY, k text, v int4); CREATE UNIQUE INDEX t_k ON t (k);"
-        "INSERT INTO t VALUES (1, 'a', 1)",
+        f"CREATE DOMAIN short AS varchar(5); CREATE TABLE t (id int8 PRIMARY KEY, k text,"
+        f" v {kind}); CREATE UNIQUE INDEX t_k ON t (k); INSERT INTO t VALUES (1, 'a', '1')",
         "t_k",
-        "INSERT INTO t VALUES (3, 'a', 2)",
+        "INSERT INTO t VALUES (3, 'a', '2')",
     )
     with pytest.raises(PolicyError, match=says):
-        shop.planned("t_k", merge={"v": lambda _: returned})
+        shop.planned("t_k", merge={"v": merger})
+    with pytest.raises(PlanError):
+        Plan.open(shop.run)
+
+
+def test_a_row_that_changes_while_callables_are_asked(shop: Shop) -> None:
+    """Scenario: the callable that chooses takes its time, and a row of a group goes meanwhile.
+    Outcome: that group counts as changed, and is looked at anew by the repair.
+    """
+    shop.make(
+        "CREATE TABLE t (id int8 PRIMARY KEY, k text, v int4); CREATE UNIQUE INDEX t_k ON t (k);"
+        "INSERT INTO t VALUES (1, 'a', 1), (2, 'b', 10)",
+        "t_k",
+        "INSERT INTO t VALUES (3, 'a', 2), (4, 'b', 20)",
+    )
+
+    updates = ["UPDATE t SET v = 30 WHERE id = 4"]
+
+    def first(_: Sequence[Any]) -> int:
+        if updates:
+            shop.server.execute(updates.pop())
+        return 0
+
+    made = shop.planned("t_k", keep=first, merge={"v": lambda values: values[-1]})  # type: ignore[arg-type]
+    assert (made.groups, made.changed) == (1, 1)
+    shop.repaired(made)
+    assert shop.rows("SELECT v FROM t ORDER BY id") == [2, 30]
+
+
+@pytest.fixture
+def ascii_shop(database: str, db: psycopg.Connection[Any], place: Path) -> Iterator[Shop]:
+    """Give a database that takes any bytes for text."""
+    name = psycopg.conninfo.conninfo_to_dict(database)["dbname"]
+    dsn = psycopg.conninfo.make_conninfo(database, dbname=f"{name}_ascii")
+    db.execute(
+        f"CREATE DATABASE {name}_ascii ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'"
+        " TEMPLATE template0".encode()
+    )
+    with psycopg.connect(dsn, autocommit=True, client_encoding="SQL_ASCII") as watching:
+        yield Shop(dsn=dsn, server=watching, run=place)
+    db.execute(f"DROP DATABASE {name}_ascii".encode())
+
+
+def test_what_is_no_utf_8_goes_through_a_callable(ascii_shop: Shop) -> None:
+    """Scenario: a database without an encoding holds Latin-1, in a name too."""
+    name = b'"M\xfcll"'
+    ascii_shop.server.execute(
+        b"CREATE TABLE t (id int8 PRIMARY KEY, k text, " + name + b" text);"
+        b"CREATE UNIQUE INDEX t_k ON t (k); INSERT INTO t VALUES (1, 'a', 'm\xfc')"
+    )
+    damage(ascii_shop.dsn, "t_k", Damage.INDEXED_TWICE, ["INSERT INTO t VALUES (3, 'a', 'x')"])
+    column = "M\udcfcll"
+    run = scan(ascii_shop.dsn, MatchKey.from_index("t_k"), ascii_shop.run)
+    made = plan(
+        run, keep="oldest", db=ascii_shop.dsn,
+        merge={column: lambda values: "+".join(value or "" for value in values)},
+    )
+    repair(made, db=ascii_shop.dsn, execute=True)
+    assert ascii_shop.rows("SELECT t::text FROM t") in ([b"(1,a,m\xfc+x)"], ["(1,a,m\udcfc+x)"])
 
 
 def test_rows_kept_for_a_callable_are_not_chosen_in_a_spreadsheet(shop: Shop) -> None:
