@@ -39,6 +39,7 @@ from .locking import jitter, lock_run, may_pass
 from .preparing import drop_helpers, prepare
 from .resolving import resolve_references
 from .result import Result, summary
+from .taking import CHANGED
 from .telling import Telling
 
 MOST_ROUNDS = 5
@@ -174,7 +175,7 @@ class Repairer:
             again = self._look_again(known.round, fresh=fresh)
             fresh = False
             if again is not None and (again.groups or again.changed):
-                if known.round >= last_round:
+                if known.round >= last_round or self._stuck(writer, known.round):
                     return again.groups + again.changed + again.kept_apart, ()
                 self._next_round(writer, again, known.round + 1)
                 continue
@@ -187,6 +188,16 @@ class Repairer:
                     raise
                 self._telling.say("duplicates arrived before the index was built: once more")
                 fresh = True
+
+    def _stuck(self, writer: Writer, round_: int) -> bool:
+        """Tell whether just what could not be repaired in the round before could not in this."""
+        (now, before) = writer.row(
+            "SELECT array_agg(reason ORDER BY reason) FILTER (WHERE round = $2::int4),"
+            " array_agg(reason ORDER BY reason) FILTER (WHERE round = $2::int4 - 1)"
+            f" FROM {SCHEMA}.skipped WHERE run = $1::text",
+            [self._run, round_],
+        )
+        return now is not None and now == before and CHANGED not in now
 
     def _next_round(self, writer: Writer, plan: Plan, round_: int) -> None:
         self._telling.say(
