@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from dedupe import RepairProgress, Run, journal
+from dedupe import RepairProgress, Run
 from dedupe.connect import Database
 from dedupe.errors import NotARunDirectory, RefusedError, RepairStopped, UsageError
-from dedupe.session import DEFAULT_JOURNAL
 
 from .config import Config
 from .exits import ExitCode
@@ -62,7 +61,7 @@ class Meant:
             words += ["-d", target]
         schema = self.database.journal_schema
         known = None if self.run is None else self.run.journal_schema
-        if schema not in {None, DEFAULT_JOURNAL, known}:
+        if schema not in {None, known}:
             words += ["--journal-schema", str(schema)]
         return shlex.join(words)
 
@@ -98,7 +97,7 @@ def opened(run: Run, text: str, where: Connecting) -> Meant:
     Raises what ``Connecting.open`` raises.
     """
     database = where.open(run.target.conninfo(), run.journal_schema)
-    return Meant(text=text, run=run, database=journal.database_of(run, database))
+    return Meant(text=text, run=run, database=database)
 
 
 def meant_by(text: str, where: Connecting) -> Meant:
