@@ -130,8 +130,7 @@ def make_plan(
                 if planner.streams(size):
                     yield from noted(planner.decide_large(group, size, members))
                     continue
-                planner.pending[group] = list(members)
-                if len(planner.pending) >= planner.batch:
+                if planner.add(group, list(members)):
                     yield from noted(planner.decide())
             yield from noted(planner.decide())
             # All that is known of the groups is known only now.

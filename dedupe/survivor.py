@@ -41,6 +41,7 @@ class Planner:
         self._program = program
         #: groups that wait to be decided, each with (leaf's number, ctid, xmin) of its rows
         self.pending: dict[int, list[tuple[int, str, str]]] = {}
+        self._waiting = 0
         self.left_out = 0
         self._groups = self._losers = self._apart = self._changed = self._ties = 0
         self._session = session
@@ -78,6 +79,7 @@ class Planner:
     def decide(self) -> Iterator[Ranking]:
         """Decide the pending groups."""
         pending, self.pending = self.pending, {}
+        self._waiting = 0
         if not pending:
             return
         by_leaf: dict[tuple[int, str], list[tuple[str, int, int, str]]] = {}
@@ -109,6 +111,13 @@ class Planner:
         for number, places in whole.items():
             yield Ranking(number, places, merged.get(number, {}))
 
+    def add(self, group: int, members: list[tuple[int, str, str]]) -> bool:
+        """Let a group wait to be decided; returns whether enough of them do."""
+        self.pending[group] = members
+        self._waiting += len(members)
+        # A piece of a large group is as many rows.
+        return len(self.pending) >= self.batch or self._waiting >= self.batch * 10
+
     def streams(self, size: int) -> bool:
         """Tell whether a group of ``size`` rows is decided piece by piece.
 
@@ -129,7 +138,7 @@ class Planner:
         tied = False
         there = 0
         numbered = enumerate(members)
-        while piece := list(islice(numbered, _BATCH * 10)):
+        while piece := list(islice(numbered, self.batch * 10)):
             met = piece if best is None else [best, *piece]
             by_leaf: dict[tuple[int, str], list[tuple[str, int, int, str]]] = {}
             for place, (leaf, ctid, xmin) in met:
