@@ -12,8 +12,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, overload
@@ -232,13 +231,16 @@ class _Reader:
         """Iterate (key, number, size)."""
         yield from self._query("SELECT key, number, size FROM duplicate_group ORDER BY 1, 2")
 
-    def addresses(self, key: int) -> Iterator[tuple[Any, ...]]:
-        """Iterate (group, its size, leaf, ctid, xmin) of all rows of a key."""
+    def sizes(self, key: int) -> Iterator[tuple[int, int]]:
+        """Iterate (group, its size) of a key."""
         yield from self._query(
-            "SELECT m.number, g.size, m.leaf, m.ctid, m.xmin FROM duplicate_group g"
-            " CROSS JOIN member m ON m.key = g.key AND m.number = g.number"
-            " WHERE g.key = ? ORDER BY g.number, m.ordinal",
-            (key,),
+            "SELECT number, size FROM duplicate_group WHERE key = ? ORDER BY 1", (key,)
+        )
+
+    def addresses(self, key: int) -> Iterator[tuple[int, str, str]]:
+        """Iterate (leaf, ctid, xmin) of all rows of a key, group by group."""
+        yield from self._query(
+            "SELECT leaf, ctid, xmin FROM member WHERE key = ? ORDER BY number, ordinal", (key,)
         )
 
     def members(self, key: int, number: int, start: int, stop: int) -> Iterator[Member]:
@@ -269,8 +271,13 @@ def read_addresses(
     Memory: one row. Raises RunDirectoryDamaged.
     """
     reader = _Reader(directory / GROUPS_FILE)
-    for (number, size), members in groupby(reader.addresses(key), key=itemgetter(0, 1)):
-        yield number, size, ((leaf, ctid, xmin) for _, _, leaf, ctid, xmin in members)
+    rows = reader.addresses(key)
+    for number, size in reader.sizes(key):
+        members = islice(rows, size)
+        yield number, size, members
+        for _ in members:
+            # Nobody wanted this row.
+            pass
 
 
 def read_groups(directory: Path, key_names: Sequence[str]) -> Iterator[Group]:
