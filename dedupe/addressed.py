@@ -155,10 +155,10 @@ class AddressReader:
     def _parsed(
         self, addresses: Sequence[int], answer: Sequence[tuple[Any, ...]]
     ) -> list[AddressedRow]:
-        texts = {address: tid_text(address) for address in addresses}
-        asked = {
-            (address >> LEAF_SHIFT, text.encode()): address for address, text in texts.items()
-        }
+        asked = {}
+        for address in addresses:
+            text = tid_text(address)
+            asked[address >> LEAF_SHIFT, text.encode()] = address, text
         digests = np.frombuffer(b"".join([row[3] for row in answer]), ">u8").astype(np.uint64)
         if not self._key.scattered:
             digests = mix(digests)
@@ -166,8 +166,8 @@ class AddressReader:
         for (leaf, tid, xmin, _, same, pk, values), digest in zip(
             answer, digests.tolist(), strict=True
         ):
-            address = asked[leaf, tid]
-            member = MemberRow(leaf, texts[address], xmin.decode(), pk, values)
+            address, ctid = asked[leaf, tid]
+            member = MemberRow(leaf, ctid, xmin.decode(), pk, values)
             rows.append(AddressedRow(digest, address, same, member))
         rows.sort()
         return rows

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, overload
+from typing import NamedTuple
 
-from .groups import Member, Members
+from .groups import Member, Members, StreamedMembers
 
 #: rows of a group that are decided and kept in memory together at most
 LARGE_GROUP = 10_000
@@ -45,8 +45,8 @@ class Decision:
     losers: Sequence[Member]
 
 
-class Losers(Sequence[Member]):
-    """The losers of a large group in the plan's order, read from disk as they are asked for."""
+class Losers(StreamedMembers):
+    """The losers of a large group."""
 
     def __init__(self, members: Members, ranks: Callable[[int, int], Iterator[int]]) -> None:
         """``ranks`` gives the places of members by rank, from one to before another."""
@@ -56,25 +56,8 @@ class Losers(Sequence[Member]):
     def __len__(self) -> int:
         return len(self._members) - 1
 
-    def __iter__(self) -> Iterator[Member]:
-        return self._read(0, len(self))
-
-    @overload
-    def __getitem__(self, index: int) -> Member: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Member]: ...
-
-    def __getitem__(self, index: int | slice) -> Member | Sequence[Member]:
-        if isinstance(index, slice):
-            start, stop, step = index.indices(len(self))
-            if step > 0:
-                return list(self._read(start, max(start, stop)))[::step]
-            return [self[place] for place in range(start, stop, step)]
-        place = range(len(self))[index]
-        return next(self._read(place, place + 1))
-
-    def _read(self, start: int, stop: int) -> Iterator[Member]:
+    def read(self, start: int, stop: int) -> Iterator[Member]:
+        """Iterate the losers ``start`` to ``stop`` (not included), in the plan's order."""
         # The survivor has rank 0.
         for place in self._ranks(start + 1, stop + 1):
             yield self._members[place]

@@ -55,8 +55,34 @@ class Member:
     key: tuple[str | None, ...]
 
 
-class Members(Sequence[Member]):
-    """The rows of one group, read from disk as they are asked for."""
+class StreamedMembers(Sequence[Member]):
+    """Rows that are read from disk as they are asked for."""
+
+    def read(self, start: int, stop: int) -> Iterator[Member]:
+        """Iterate the rows ``start`` to ``stop`` (not included)."""
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[Member]:
+        return self.read(0, len(self))
+
+    @overload
+    def __getitem__(self, index: int) -> Member: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Member]: ...
+
+    def __getitem__(self, index: int | slice) -> Member | Sequence[Member]:
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            if step > 0:
+                return list(self.read(start, max(start, stop)))[::step]
+            return [self[place] for place in range(start, stop, step)]
+        place = range(len(self))[index]
+        return next(self.read(place, place + 1))
+
+
+class Members(StreamedMembers):
+    """The rows of one group."""
 
     def __init__(self, reader: _Reader, key: int, number: int, size: int) -> None:
         self._reader = reader
@@ -67,22 +93,9 @@ class Members(Sequence[Member]):
     def __len__(self) -> int:
         return self._size
 
-    def __iter__(self) -> Iterator[Member]:
-        return self._reader.members(self._key, self._number, 0, self._size)
-
-    @overload
-    def __getitem__(self, index: int) -> Member: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Member]: ...
-
-    def __getitem__(self, index: int | slice) -> Member | Sequence[Member]:
-        if isinstance(index, slice):
-            start, stop, step = index.indices(self._size)
-            found = list(self._reader.members(self._key, self._number, start, max(start, stop)))
-            return found[::step] if step > 0 else [self[i] for i in range(start, stop, step)]
-        place = range(self._size)[index]
-        return next(self._reader.members(self._key, self._number, place, place + 1))
+    def read(self, start: int, stop: int) -> Iterator[Member]:
+        """Iterate the rows ``start`` to ``stop`` (not included), in heap order."""
+        return self._reader.members(self._key, self._number, start, stop)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

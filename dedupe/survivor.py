@@ -6,18 +6,15 @@ batch of rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+from .callables import Callables, RowsByLeaf, array_text
 from .decision import LARGE_GROUP, AllBehind, Ranking
-from .errors import PolicyError, QueryFailed
-from .journal import image
-from .policy import CHOSEN, Chooser, Keep, Policy, Program
+from .policy import CHOSEN, Keep, Policy, Program
 from .references import References
-from .relation import Column
-from .repair.pointing import matches, whole_type
+from .repair.pointing import matches
 from .scan.run import Run
 from .session import Session
 from .table import quoted
@@ -39,6 +36,9 @@ class Planner:
         program: Program,
     ) -> None:
         self._program = program
+        self._callables = Callables(
+            session, references.relations[references.root], program
+        )
         #: groups that wait to be decided, each with (leaf's number, ctid, xmin) of its rows
         self.pending: dict[int, list[tuple[int, str, str]]] = {}
         self._waiting = 0
@@ -82,34 +82,44 @@ class Planner:
         self._waiting = 0
         if not pending:
             return
-        by_leaf: dict[tuple[int, str], list[tuple[str, int, int, str]]] = {}
-        sizes = {group: len(members) for group, members in pending.items()}
-        for group, members in pending.items():
-            for place, (leaf, ctid, xmin) in enumerate(members):
-                by_leaf.setdefault(self._leaves[leaf], []).append((ctid, group, place, xmin))
+        by_leaf = self._by_leaf(
+            (group, place, row)
+            for group, members in pending.items()
+            for place, row in enumerate(members)
+        )
         rows = self._ask(by_leaf)
         ranked: dict[int, list[int]] = {}
         for number, place, tied in rows:
             ranked.setdefault(number, []).append(place)
             if tied and len(ranked[number]) == 1:
                 self._ties += 1
-        if self._program.keep is not None:
-            self._choose(by_leaf, ranked, self._program.keep)
-        merged = self._merged(by_leaf, ranked) if self._program.merge else {}
+        self._callables.choose(by_leaf, ranked)
+        merged = self._callables.merged(by_leaf, ranked)
         apart = self._kept_apart(by_leaf, ranked) if self._policy.same is not None else set()
-        whole: dict[int, list[int]] = {}
-        for number, size in sizes.items():
+        for number, members in pending.items():
             places = ranked.get(number, [])
-            if len(places) != size:
-                self._changed += 1
-            elif number in apart or self._policy.loser.action == "report":
-                self._apart += 1
-            else:
-                self._groups += 1
-                self._losers += size - 1
-                whole[number] = places
-        for number, places in whole.items():
-            yield Ranking(number, places, merged.get(number, {}))
+            whole = len(places) == len(members)
+            if self._counted(len(members), whole=whole, apart=number in apart):
+                yield Ranking(number, places, merged.get(number, {}))
+
+    def _counted(self, size: int, *, whole: bool, apart: bool) -> bool:
+        """Count a group; returns whether it is to be repaired."""
+        if not whole:
+            self._changed += 1
+        elif apart or self._policy.loser.action == "report":
+            self._apart += 1
+        else:
+            self._groups += 1
+            self._losers += size - 1
+            return True
+        return False
+
+    def _by_leaf(self, rows: Iterable[tuple[int, int, tuple[int, str, str]]]) -> RowsByLeaf:
+        """Sort (group, place, row) by the leaf that holds the row."""
+        by_leaf: dict[tuple[int, str], list[tuple[str, int, int, str]]] = {}
+        for group, place, (leaf, ctid, xmin) in rows:
+            by_leaf.setdefault(self._leaves[leaf], []).append((ctid, group, place, xmin))
+        return by_leaf
 
     def add(self, group: int, members: list[tuple[int, str, str]]) -> bool:
         """Let a group wait to be decided; returns whether enough of them do."""
@@ -140,130 +150,19 @@ class Planner:
         numbered = enumerate(members)
         while piece := list(islice(numbered, self.batch * 10)):
             met = piece if best is None else [best, *piece]
-            by_leaf: dict[tuple[int, str], list[tuple[str, int, int, str]]] = {}
-            for place, (leaf, ctid, xmin) in met:
-                by_leaf.setdefault(self._leaves[leaf], []).append((ctid, group, place, xmin))
-            rows = self._ask(by_leaf)
+            rows = self._ask(self._by_leaf((group, place, row) for place, row in met))
             there += len(rows) - (best is not None)
             if rows:
                 place = rows[0][1]
                 stays = best is not None and place == best[0]
                 tied = rows[0][2] or (tied and stays)
                 best = next(one for one in met if one[0] == place)
-        if there != size or best is None:
-            self._changed += 1
-        elif self._policy.loser.action == "report":
-            self._apart += 1
-        else:
-            self._groups += 1
-            self._losers += size - 1
+        whole = there == size
+        if self._counted(size, whole=whole, apart=False) and best is not None:
             self._ties += tied
             yield Ranking(group, AllBehind(best[0], size), {})
 
-    def _choose(
-        self,
-        by_leaf: Mapping[tuple[int, str], list[tuple[str, int, int, str]]],
-        ranked: dict[int, list[int]],
-        chooser: Chooser,
-    ) -> None:
-        """Let a callable see the rows of each group and name the one that stays."""
-        rows = self._values(by_leaf, ranked, self._root.stored)
-        for number, places_of in ranked.items():
-            if not places_of:
-                continue
-            with _asked(f"the callable that chooses, about group {number},"):
-                choice = chooser([rows[number, place] for place in places_of])
-            if not 0 <= choice < len(places_of):
-                raise PolicyError(
-                    f"the callable chose row {choice} of group {number}, which has"
-                    f" {len(places_of)} rows",
-                    hint="It has to return the place of a row in the sequence, from 0.",
-                )
-            places_of.insert(0, places_of.pop(choice))
-
-    def _merged(
-        self,
-        by_leaf: Mapping[tuple[int, str], list[tuple[str, int, int, str]]],
-        ranked: dict[int, list[int]],
-    ) -> dict[int, dict[str, str | None]]:
-        """Let callables say what columns of the survivors become, by group."""
-        columns = [self._root.column(name) for name in self._program.merge]
-        rows = self._values(by_leaf, ranked, columns)
-        merged: dict[int, dict[str, str | None]] = {number: {} for number in ranked}
-        for column in columns:
-            merger = self._program.merge[column.name]
-            for number, places in ranked.items():
-                if not places:
-                    continue
-                with _asked(f"the callable for {column.name}, about group {number},"):
-                    value = merger([rows[number, place][column.name] for place in places])
-                wrong = not isinstance(value, str) if value is not None else column.not_null
-                if wrong:
-                    raise PolicyError(
-                        f"the callable for {column.name} returned {value!r} for group {number}",
-                        hint="It has to return a text, as PostgreSQL writes the value"
-                        + ("; the column is NOT NULL." if column.not_null else ", or None."),
-                    )
-                merged[number][column.name] = value
-            said = [values[column.name] for values in merged.values() if column.name in values]
-            self._check_values(column, said)
-        return merged
-
-    def _check_values(self, column: Column, values: list[str | None]) -> None:
-        """Raise PolicyError where a callable's value cannot be one of the column."""
-        whole = f"v::{whole_type(column)}"
-        # What a length would cut from a text, an assignment refuses.
-        cut = f"{whole}::{column.type}::text <> {whole}::text" if column.text else "false"
-        try:
-            with self._session.transaction():
-                long = self._session.rows(
-                    f"SELECT v FROM pg_catalog.unnest($1::text[]) u (v) WHERE"
-                    f" pg_catalog.num_nulls({whole}::{column.type}) > 1 OR {cut} LIMIT 1",
-                    [values],
-                )
-            if long:
-                raise PolicyError(
-                    f"the callable for {column.name} returned {long[0][0]!r}, which is too long"
-                    f" for {column.type}",
-                    hint="Return what the column can hold.",
-                )
-        except QueryFailed as error:
-            raise PolicyError(
-                f"the callable for {column.name} returned what is no {column.type}:"
-                f" {error.message}",
-                hint="It has to return a text, as PostgreSQL writes the value, or None.",
-            ) from error
-
-    def _values(
-        self,
-        by_leaf: Mapping[tuple[int, str], list[tuple[str, int, int, str]]],
-        ranked: dict[int, list[int]],
-        columns: Sequence[Column],
-    ) -> dict[tuple[int, int], dict[str, str | None]]:
-        """Read columns of the rows as text, by group and place.
-
-        A group of which a row was changed since it was ranked is ranked no more.
-        """
-        names = [column.name for column in columns]
-        rows: dict[tuple[int, int], dict[str, str | None]] = {}
-        for (_, leaf), members in by_leaf.items():
-            places = {(ctid, xmin): (number, place) for ctid, number, place, xmin in members}
-            with self._session.transaction():
-                for ctid, xmin, values in self._session.rows(
-                    f"SELECT ctid::text, xmin::text, {image(columns, 't')} FROM ONLY {leaf} t"
-                    " WHERE ctid = ANY ($1::tid[])",
-                    [_array(ctid for ctid, _ in places)],
-                ):
-                    if (ctid, xmin) in places:
-                        rows[places[ctid, xmin]] = dict(zip(names, values, strict=True))
-        for number, ranks in ranked.items():
-            if any((number, place) not in rows for place in ranks):
-                ranked[number] = []
-        return rows
-
-    def _ask(
-        self, by_leaf: Mapping[tuple[int, str], list[tuple[str, int, int, str]]]
-    ) -> list[tuple[int, int, bool]]:
+    def _ask(self, by_leaf: RowsByLeaf) -> list[tuple[int, int, bool]]:
         """Read the rows that are as the scan saw them, each group in the policy's order."""
         orders, terms = self._orders()
         names = [f'"pgmend {n}"' for n in range(len(orders))]
@@ -274,7 +173,7 @@ class Planner:
         params: list[str] = []
         for leaf, rows in by_leaf.items():
             first = len(params) + 1
-            params += [_array(row[n] for row in rows) for n in range(4)]
+            params += [array_text(row[n] for row in rows) for n in range(4)]
             given = ", ".join(
                 f"pg_catalog.unnest(${first + n}::{kind}[])"
                 for n, kind in enumerate(("tid", "int4", "int4", "text"))
@@ -331,7 +230,7 @@ class Planner:
 
     def _kept_apart(
         self,
-        by_leaf: Mapping[tuple[int, str], list[tuple[str, int, int, str]]],
+        by_leaf: RowsByLeaf,
         ranked: Mapping[int, list[int]],
     ) -> set[int]:
         """Return the groups with a loser that must not be merged into the survivor."""
@@ -354,25 +253,9 @@ class Planner:
             f" CROSS JOIN LATERAL (SELECT * FROM {self._root.source} WHERE {at.format('l')}) b"
             f" WHERE s.survivor AND ({self._policy.same}\n) IS NOT TRUE"
         )
-        params = [_array(one) for one in (leaves, tids, groups, survivors)]
+        params = [array_text(one) for one in (leaves, tids, groups, survivors)]
         with self._session.transaction(settings={"search_path": self._session.own_search_path}):
             return {row[0] for row in self._session.rows(query, params)}
-
-
-@contextmanager
-def _asked(what: str) -> Iterator[None]:
-    """Say which callable it was that failed."""
-    try:
-        yield
-    except Exception as error:
-        raise PolicyError(
-            f"{what} failed: {error!r}", hint="Mend the callable, then plan again."
-        ) from error
-
-
-def _array(values: Any) -> str:
-    """Write a PostgreSQL array as one text: the driver would look at every element."""
-    return '{"' + '","'.join(map(str, values)) + '"}'
 
 
 def _direction(keep: Keep) -> str:

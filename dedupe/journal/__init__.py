@@ -14,8 +14,8 @@ from .reading import (
     journal_runs,
     known_run,
 )
-from .tables import SCHEMA, database_of, ensure, exists, standing
-from .writing import add_shape, begin, image, image_settings, tell, value
+from .tables import SCHEMA, database_of, ensure, exists, standing, things_in_schema
+from .writing import add_shape, begin, image, image_settings, tell, told, value
 
 __all__ = [
     "SCHEMA",
@@ -34,5 +34,7 @@ __all__ = [
     "known_run",
     "standing",
     "tell",
+    "things_in_schema",
+    "told",
     "value",
 ]

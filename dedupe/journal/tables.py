@@ -47,12 +47,14 @@ def standing(alias: str) -> str:
     )
 
 
-def _not_a_journal(session: Session) -> NotReady:
-    return NotReady(
-        f"the schema {session.journal} holds something else than a journal",
-        hint="Name a schema that is empty or not there yet: --journal-schema NAME.",
-        reasons=(f"schema {session.journal} is taken",),
+def things_in_schema(session: Session) -> int | None:
+    """Count the tables and the like in the journal's schema; None: there is no such schema."""
+    rows = session.rows(
+        "SELECT (SELECT count(*) FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid)"
+        " FROM pg_catalog.pg_namespace n WHERE n.nspname = $1::text",
+        [session.journal],
     )
+    return rows[0][0] if rows else None
 
 
 def exists(session: Session) -> bool:
@@ -82,17 +84,17 @@ def ensure(writer: Writer) -> None:
     """
     if exists(writer):
         return
-    found = writer.rows(
-        "SELECT (SELECT count(*) FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid)"
-        " FROM pg_catalog.pg_namespace n WHERE n.nspname = $1::text",
-        [writer.journal],
-    )
-    if found and found[0][0]:
-        raise _not_a_journal(writer)
+    things = things_in_schema(writer)
+    if things:
+        raise NotReady(
+            f"the schema {writer.journal} holds something else than a journal",
+            hint="Name a schema that is empty or not there yet: --journal-schema NAME.",
+            reasons=(f"schema {writer.journal} is taken",),
+        )
     from .schema import creating  # noqa: PLC0415 - only who makes the tables pays for SQLAlchemy
 
     with writer.writing():
-        if not found:
+        if things is None:
             writer.rows(f"CREATE SCHEMA {SCHEMA}")
             writer.rows(f"REVOKE ALL ON SCHEMA {SCHEMA} FROM PUBLIC")
         for statement in creating():

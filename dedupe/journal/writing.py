@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from ..key import MatchKey
 from ..relation import Column, Relation
-from ..session import PINNED
+from ..session import PINNED, Session
 from ..writer import Writer
 from .tables import SCHEMA
 
@@ -109,3 +109,13 @@ def tell(writer: Writer, run: str, kind: str, detail: str) -> None:
         " ($1, pg_catalog.clock_timestamp(), $2, $3)",
         [run, kind, detail],
     )
+
+
+def told(session: Session, run: str, kind: str) -> str | None:
+    """Return the detail of the last event of a kind, or None."""
+    rows = session.rows(
+        f"SELECT detail FROM {SCHEMA}.event WHERE run = $1::text AND kind = $2::text"
+        " ORDER BY id DESC LIMIT 1",
+        [run, kind],
+    )
+    return rows[0][0] if rows else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from .. import journal
-from ..errors import DedupeError, DuplicatesLeft, ServerUnavailable, UnknownObject
+from ..errors import DedupeError, ServerUnavailable, UnknownObject
 from ..key import MatchKey, ResolvedKey, resolve
 from ..key.catalog import qualified
 from ..plan import Plan
@@ -20,7 +20,6 @@ from .telling import Telling
 
 #: the journal's event that an index is about to be created
 CREATING = "create index"
-_DUPLICATES = "23505"
 #: the first major version with UNIQUE NULLS NOT DISTINCT
 _NULLS_NOT_DISTINCT = 150000
 
@@ -159,13 +158,6 @@ class Endgame:
             raise build_failed(error, label) from error
         except DedupeError as error:
             self._drop_invalid(writer)
-            if error.facts.get("sqlstate") == _DUPLICATES:
-                raise DuplicatesLeft(
-                    f"the index {label} could not be built: rows still violate it",
-                    hint="Scan that key again and repair what is found.",
-                    index=label,
-                    sqlstate=_DUPLICATES,
-                ) from error
             raise build_failed(error, label) from error
 
     def _announced(self, session: Session) -> bool:
@@ -196,14 +188,10 @@ def announced(session: Session, run: str) -> tuple[str, str] | None:
     """Return schema and name of the index that a run's repair created or was about to."""
     if not journal.exists(session):
         return None
-    rows = session.rows(
-        f"SELECT detail FROM {journal.SCHEMA}.event WHERE run = $1::text AND kind = $2::text"
-        " ORDER BY id DESC LIMIT 1",
-        [run, CREATING],
-    )
-    if not rows:
+    detail = journal.told(session, run, CREATING)
+    if detail is None:
         return None
-    facts = json.loads(rows[0][0])
+    facts = json.loads(detail)
     return facts["schema"], facts["name"]
 
 

@@ -124,12 +124,11 @@ def _not_mine(session: Session, references: References, index: int | None) -> li
 def _journal_rights(session: Session) -> list[str]:
     schema = f"the journal's schema {session.journal}"
     rows = session.rows(
-        "SELECT pg_catalog.has_schema_privilege(n.oid, 'CREATE'),"
-        " (SELECT count(*) FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid)"
-        " FROM pg_catalog.pg_namespace n WHERE n.nspname = $1::text",
+        "SELECT pg_catalog.has_schema_privilege(oid, 'CREATE') FROM pg_catalog.pg_namespace"
+        " WHERE nspname = $1::text",
         [session.journal],
     )
-    if rows and rows[0][1] and not journal.exists(session):
+    if journal.things_in_schema(session) and not journal.exists(session):
         return [f"{schema} holds something else already"]
     if rows:
         return [] if rows[0][0] else [f"the role may not write {schema}"]

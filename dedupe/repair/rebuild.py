@@ -27,7 +27,8 @@ from ..writer import Writer
 
 Tell = Callable[[str], None]
 
-_DUPLICATES = "23505"
+#: sqlstate of a row that a unique index refuses
+DUPLICATES = "23505"
 _NOT_THIS_WAY = {"0A000", "2BP01", "55000", "42809"}
 _GONE = {"42704", "42P01"}
 #: what the server says where the body of a function names something without its schema
@@ -113,13 +114,6 @@ def rebuild(writer: Writer, index_oid: int, tell: Tell) -> None:
         raise build_failed(error, label) from error
     except DedupeError as error:
         clean = _cleaned(writer, table_oid, index_oid, tell)
-        if error.facts.get("sqlstate") == _DUPLICATES:
-            raise DuplicatesLeft(
-                f"the index {label} could not be built: rows still violate it{clean}",
-                hint="Scan that key again and repair what is found.",
-                index=label,
-                sqlstate=_DUPLICATES,
-            ) from error
         raise build_failed(error, label, clean) from error
     # An attempt under another search path may have failed before the one that did it.
     _drop(writer, leftovers(writer, table_oid), tell)
@@ -331,7 +325,17 @@ def _cleaned(writer: Writer, table_oid: int, index_oid: int, tell: Tell) -> str:
 
 
 def build_failed(error: DedupeError, label: str, more: str = "") -> DedupeError:
-    """Return the error with the index named, and with where it leaves the table as its hint."""
+    """Return the error with the index named, and with where it leaves the table as its hint.
+
+    Where rows violate the index, that is DuplicatesLeft.
+    """
+    if error.facts.get("sqlstate") == DUPLICATES:
+        return DuplicatesLeft(
+            f"the index {label} could not be built: rows still violate it{more}",
+            hint="Scan that key again and repair what is found.",
+            index=label,
+            sqlstate=DUPLICATES,
+        )
     return type(error)(
         f"the index {label} could not be rebuilt: {error.message}{more}",
         hint=_AGAIN,

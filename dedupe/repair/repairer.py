@@ -37,6 +37,7 @@ from .endgame import Endgame
 from .loading import PIECE_ROWS, load_round
 from .locking import jitter, lock_run, may_pass
 from .preparing import drop_helpers, prepare
+from .rebuild import DUPLICATES
 from .resolving import resolve_references
 from .result import Result, summary
 from .taking import CHANGED
@@ -47,7 +48,6 @@ _TARGET_SECONDS = 0.5
 _FIRST_BATCH = 100
 _LARGEST_BATCH = 20_000
 _LOCK_TRIES = 8
-_DUPLICATES = "23505"
 #: rows of a group that a batch's size reckons with
 _ROWS_A_GROUP = 3
 
@@ -307,7 +307,7 @@ class Repairer:
         self, batches: Batches, round_: int, done: int, part: list[int], error: DedupeError
     ) -> float:
         if len(part) == 1:
-            twins = self._moves_own and error.facts.get("sqlstate") == _DUPLICATES
+            twins = self._moves_own and error.facts.get("sqlstate") == DUPLICATES
             if twins and batches.join(round_, part[0]):
                 return self._one_batch(batches, round_, done, part)
             for group in batches.skip(round_, part[0], error.message):

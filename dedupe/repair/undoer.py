@@ -142,13 +142,9 @@ class Undoer:
     def _make_room(self, drop: Sequence[str]) -> tuple[str, ...]:
         """Make the unique index a plain one, so that duplicates can come back."""
         writer = self._writer
-        begun = writer.rows(
-            f"SELECT detail FROM {SCHEMA}.event WHERE run = $1::text AND kind = 'make plain'"
-            " ORDER BY id DESC LIMIT 1",
-            [self._run],
-        )
-        if begun:
-            facts = json.loads(begun[0][0])
+        begun = journal.told(writer, self._run, "make plain")
+        if begun is not None:
+            facts = json.loads(begun)
             make_plain(writer, facts["oid"], drop, self._telling.say)
             return tuple(facts["restore"])
         index = key_index(writer, self._known)

@@ -339,7 +339,12 @@ def test_a_row_that_changes_while_callables_are_asked(shop: Shop) -> None:
             shop.server.execute(updates.pop())
         return 0
 
-    made = shop.planned("t_k", keep=first, merge={"v": lambda values: values[-1]})  # type: ignore[arg-type]
+    made = shop.planned(
+        "t_k",
+        keep=first,  # type: ignore[arg-type]
+        merge={"v": lambda values: values[-1]},
+        same="a.k = b.k",
+    )
     assert (made.groups, made.changed) == (1, 1)
     shop.repaired(made)
     assert shop.rows("SELECT v FROM t ORDER BY id") == [2, 30]
