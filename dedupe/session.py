@@ -36,6 +36,7 @@ PINNED: Mapping[str, str] = {
     "enable_bitmapscan": "off",
     "max_parallel_workers_per_gather": "0",
     "jit": "off",
+    "effective_io_concurrency": "0",
     "extra_float_digits": "1",
     "DateStyle": "ISO, YMD",
     "IntervalStyle": "postgres",

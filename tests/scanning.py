@@ -135,8 +135,8 @@ class SmallChunks(ChunkSize):
         super().__init__(chunk_bytes, block_rows, keys)
         self.blocks = 8
 
-    def learn(self, blocks: int, seconds: float) -> None:
-        del blocks, seconds
+    def learn(self, blocks: int, rows: int, seconds: float) -> None:
+        del blocks, rows, seconds
 
 
 def act_on_scans(monkeypatch: pytest.MonkeyPatch) -> Moments:

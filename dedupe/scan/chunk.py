@@ -70,6 +70,10 @@ class Chunk:
     history: int = 0
 
 
+class TooManyRows(Exception):
+    """A range holds more rows than its reader may take at a time."""
+
+
 _NOTHING = KeyRecords(
     digests=np.zeros(0, np.uint64), addresses=np.zeros(0, np.uint64), left_out=0
 )
@@ -168,24 +172,38 @@ class ChunkReader:
         return clause
 
     def read(
-        self, session: Session, leaf: Leaf, low: int, high: int | None, snapshot: str | None = None
+        self,
+        session: Session,
+        leaf: Leaf,
+        low: int,
+        high: int | None,
+        *,
+        snapshot: str | None = None,
+        most: int | None = None,
     ) -> Chunk:
         """Read the rows of ``leaf`` from address ``low`` to before ``high`` (None: to the end).
 
         What the server cannot read for damage is narrowed down to rows or blocks,
         returned in ``unreadable``, and the rest is read. Raises RunMismatch when
-        the table was rewritten since the run began.
+        the table was rewritten since the run began, TooManyRows when the range holds
+        more than ``most``: their records have not left the server then.
         """
         try:
-            return self._read(session, leaf, low, high, snapshot)
+            return self._read(session, leaf, low, high, snapshot, most)
         except UnreadableData as error:
-            return self._around(session, leaf, low, high, snapshot, error)
+            return self._around(session, leaf, low, high, snapshot, most, error)
 
     def _read(
-        self, session: Session, leaf: Leaf, low: int, high: int | None, snapshot: str | None
+        self,
+        session: Session,
+        leaf: Leaf,
+        low: int,
+        high: int | None,
+        snapshot: str | None,
+        most: int | None,
     ) -> Chunk:
         rows = self._range(leaf, bounded=high is not None)
-        packing = in_heap_order(rows, few=self._horizon is not None)
+        packing = in_heap_order(rows, few=self._horizon is not None, most=most)
         query = self.statement(leaf, rows, packing)
         bounds = [tid_text(low)] + ([tid_text(high)] if high is not None else [])
         with session.transaction(snapshot=snapshot, settings={"search_path": self.search_path}):
@@ -193,6 +211,8 @@ class ChunkReader:
                 check_plan(session, query, bounds, _PLAN_NODES)
                 self._checked.add(leaf.oid)
             row = session.packed_row(query, bounds)
+        if most is not None and row[2] > most:
+            raise TooManyRows
         chunk = self.decode(leaf, row)
         for records in chunk.keys:
             if np.any(records.addresses[1:] <= records.addresses[:-1]):
@@ -243,6 +263,7 @@ class ChunkReader:
         low: int,
         high: int | None,
         snapshot: str | None,
+        most: int | None,
         error: UnreadableData,
     ) -> Chunk:
         """Read what can be read of a range that failed: by halves, down to a row or block."""
@@ -256,7 +277,9 @@ class ChunkReader:
             parts: list[tuple[int, int | None]] = [(low, known), (known, None)]
         else:
             parts = [*_halves(low, high)]
-        return _joined([self.read(session, leaf, *part, snapshot) for part in parts])
+        return _joined(
+            [self.read(session, leaf, *part, snapshot=snapshot, most=most) for part in parts]
+        )
 
     def _page_fails(
         self, session: Session, leaf: Leaf, start: int, snapshot: str | None
@@ -264,9 +287,8 @@ class ChunkReader:
         """Tell whether the page itself is invalid: then offsets without a row fail too."""
         block = start >> OFFSET_BITS
         try:
-            self._read(
-                session, leaf, block << OFFSET_BITS | _OFFSETS, block + 1 << OFFSET_BITS, snapshot
-            )
+            low, high = block << OFFSET_BITS | _OFFSETS, block + 1 << OFFSET_BITS
+            self._read(session, leaf, low, high, snapshot, None)
         except UnreadableData:
             return True
         return False

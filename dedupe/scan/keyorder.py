@@ -120,7 +120,7 @@ class KeyOrder:
         key = self._keys[leaf.number]
         last: list[str] = json.loads(position)
         a_block = max(1.0, min(leaf.rows_estimate / max(1, leaf.blocks), leaf.block_rows))
-        rows = max(1, int(size.blocks * a_block))
+        rows = max(1, min(size.rows, int(size.blocks * a_block)))
         started = time.monotonic()
         try:
             bound = self._bound(session, leaf, key, last, rows - 1)
@@ -134,7 +134,7 @@ class KeyOrder:
                 hint="Begin again with --order physical --fresh.",
             )
         blocks = max(1, round(chunk.rows / a_block))
-        size.learn(blocks, time.monotonic() - started)
+        size.learn(blocks, chunk.rows, time.monotonic() - started)
         return Step(
             chunk=chunk, next=None if bound is None else json.dumps(bound), blocks=blocks
         )

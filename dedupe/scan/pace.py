@@ -21,6 +21,8 @@ CHECKPOINT_SECONDS = 2.0
 FEW_BYTES = 256 << 10
 #: bytes of a row's record as the server sends it: digest and row address
 WIRE_BYTES = 14
+#: share of the memory's bound that a chunk is to fill where blocks are as full as the last
+_FILLED = 0.9
 #: file in the run directory whose presence makes the scan wait
 PAUSE_FILE = "pause"
 #: file in the run directory whose presence makes the scan stop
@@ -86,13 +88,20 @@ class ChunkSize:
     """Blocks in a worker's next chunk: half a second's worth within the memory's bound."""
 
     def __init__(self, chunk_bytes: int, block_rows: int, keys: int) -> None:
-        self._most = max(1, chunk_bytes // (WIRE_BYTES * keys * block_rows))
-        self.blocks = min(64, self._most)
+        #: rows that the memory holds of one chunk; those of one block are never too many
+        self.rows = max(block_rows, chunk_bytes // (WIRE_BYTES * keys))
+        self.blocks = min(64, self.rows // block_rows)
 
-    def learn(self, blocks: int, seconds: float) -> None:
-        """Take the time of a chunk; grow at most fourfold, shrink at once."""
+    def learn(self, blocks: int, rows: int, seconds: float) -> None:
+        """Take what a chunk held and how long it took; grow at most fourfold, shrink at once."""
         wanted = int(blocks * CHUNK_SECONDS / max(seconds, 1e-4))
-        self.blocks = max(1, min(self._most, wanted, 4 * self.blocks))
+        # The next blocks may be a little fuller.
+        fitting = int(_FILLED * self.rows * blocks / max(1, rows))
+        self.blocks = max(1, min(fitting, wanted, 4 * self.blocks))
+
+    def too_many(self) -> None:
+        """Halve the blocks: the rows of the last chunk were more than the memory holds."""
+        self.blocks = max(1, self.blocks // 2)
 
 
 def pause_reason(directory: Path) -> str | None:

@@ -42,8 +42,10 @@ def in_any_order(row: RowSql) -> str:
     )
 
 
-def in_heap_order(rows: str, *, few: bool) -> Packing:
+def in_heap_order(rows: str, *, few: bool, most: int | None) -> Packing:
     """Pack records of rows in the order of their addresses; ``rows`` is the FROM clause.
+
+    Where there are more rows than ``most``, nothing is packed.
 
     The address is the separator before its digest, which saves joining the two. The
     first separator is left out by the server. It is the address of the first row that
@@ -57,8 +59,9 @@ def in_heap_order(rows: str, *, few: bool) -> Packing:
             first = f"pg_catalog.min({row.tid}) FILTER (WHERE {row.takes_part})"
         else:
             first = f"(SELECT ctid FROM {rows} AND {row.test} LIMIT 1)"
+        fits = "" if most is None else f"pg_catalog.count(*) OPERATOR(pg_catalog.<=) {most} AND "
         return (
-            f"CASE WHEN {joined} IS NOT NULL"
+            f"CASE WHEN {fits}{joined} IS NOT NULL"
             f" THEN pg_catalog.tidsend({first}) OPERATOR(pg_catalog.||) {joined} END"
         )
 

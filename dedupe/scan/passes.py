@@ -33,7 +33,7 @@ from .pace import STOP_FILE, rest
 from .position import PhysicalOrder, block_segments
 from .spill import RECORD_BYTES, Spill, Words
 from .sweep import Horizon, Snapshot, held_snapshot, read_horizon
-from .walk import ahead, candidates
+from .walk import candidates
 from .workers import RETRY_SECONDS, Batch, read_segments
 from .workplace import Workplace
 
@@ -223,7 +223,7 @@ class Passes:
     def _slices(self, spill: Spill, place: int) -> Generator[tuple[Words, Words], None, None]:
         """Yield the slices of one key's candidates and tell how far the walk is."""
         limit = self._at.options.budget.walk_records
-        with closing(ahead(candidates(spill, place, limit))) as slices:
+        with closing(candidates(spill, place, limit, self._at.options.jobs)) as slices:
             for share, digests, addresses in slices:
                 self._at.tally.walked = (place + share) / len(self._at.keys)
                 if self._at.held():

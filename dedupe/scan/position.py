@@ -16,7 +16,7 @@ from typing import Protocol
 from ..session import Session
 from ..table import Leaf
 from .checkpoint import Segment
-from .chunk import OFFSET_BITS, Chunk, ChunkReader, blocks_now
+from .chunk import OFFSET_BITS, Chunk, ChunkReader, TooManyRows, blocks_now
 from .pace import ChunkSize
 
 #: blocks of a segment at most: 64 MB of heap, which a worker reads without a seek
@@ -60,7 +60,15 @@ class PhysicalOrder:
         self, session: Session, leaf: Leaf, segment: Segment, position: str, size: ChunkSize, /
     ) -> Step:
         """Read the next blocks; the chunk that reaches the segment's end ends it."""
-        low = json.loads(position)
+        while True:
+            try:
+                return self._step(session, leaf, segment, json.loads(position), size)
+            except TooManyRows:
+                size.too_many()
+
+    def _step(
+        self, session: Session, leaf: Leaf, segment: Segment, low: int, size: ChunkSize
+    ) -> Step:
         high = None if segment.high is None else json.loads(segment.high)
         known_end = json.loads(segment.low) + segment.blocks
         if high is None and low + size.blocks >= known_end:
@@ -75,10 +83,11 @@ class PhysicalOrder:
             leaf,
             low << OFFSET_BITS,
             None if end is None else end << OFFSET_BITS,
-            self._snapshot,
+            snapshot=self._snapshot,
+            most=size.rows,
         )
         blocks = (known_end if end is None else end) - low
-        size.learn(max(1, blocks), time.monotonic() - started)
+        size.learn(max(1, blocks), chunk.rows, time.monotonic() - started)
         done = end is None or end == high
         return Step(chunk=chunk, next=None if done else json.dumps(end), blocks=max(0, blocks))
 

@@ -79,6 +79,14 @@ def mix(words: Words) -> Words:
     return out
 
 
+def sliced(
+    runs: list[SpillRun], starts: npt.NDArray[np.uint32], ends: npt.NDArray[np.uint32]
+) -> list[tuple[SpillRun, int, int]]:
+    """Pair each run with where a slice of it begins and ends; empty slices are left out."""
+    bounds = zip(runs, starts.tolist(), ends.tolist(), strict=True)
+    return [(run, start, end) for run, start, end in bounds if start < end]
+
+
 class Spill:
     """The open spill file of one run directory. Used by one thread at a time."""
 
@@ -178,21 +186,20 @@ class Spill:
         """Add up how many records each bucket holds over ``runs``."""
         sizes = np.zeros(BUCKETS, np.int64)
         for run in runs:
-            offsets = np.frombuffer(self._read(run.offsets_at, _OFFSETS_BYTES), "<u4")
-            wide = offsets.astype(np.int64)
-            sizes += wide[1:] - wide[:-1]
+            sizes += np.diff(self.offsets([run], 0, BUCKETS)[0].astype(np.int64))
         return sizes
+
+    def offsets(self, runs: list[SpillRun], low: int, high: int) -> npt.NDArray[np.uint32]:
+        """Read where the buckets ``low`` to before ``high`` begin and end, a row for each run."""
+        found = np.empty((len(runs), high - low + 1), "<u4")
+        for run, row in zip(runs, found, strict=True):
+            self._fill(run.offsets_at + 4 * low, memoryview(row.data).cast("B"))
+        return found
 
     def slices(self, runs: list[SpillRun], low: int, high: int) -> list[tuple[SpillRun, int, int]]:
         """Say which records of every run lie in the buckets ``low`` to ``high`` (not included)."""
-        found = []
-        for run in runs:
-            first = self._read(run.offsets_at + 4 * low, 4)
-            last = self._read(run.offsets_at + 4 * high, 4)
-            start, end = int.from_bytes(first, "little"), int.from_bytes(last, "little")
-            if start < end:
-                found.append((run, start, end))
-        return found
+        offsets = self.offsets(runs, low, high)
+        return sliced(runs, offsets[:, 0], offsets[:, -1])
 
     def digests(self, run: SpillRun, start: int, end: int) -> Words:
         """Read the digests of the records ``start`` to ``end`` of a run."""

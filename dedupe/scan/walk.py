@@ -8,14 +8,15 @@ shares comes out in slices too.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 
 from .scratch import Scratch
-from .spill import BUCKET_BITS, BUCKETS, Spill, SpillRun, Words
+from .spill import BUCKET_BITS, BUCKETS, Spill, SpillRun, Words, sliced
 
 #: bytes that the walk holds for one record of a range, at most
 BYTES_PER_RECORD = 64
@@ -26,66 +27,121 @@ Slice = tuple[float, Words, Words]
 
 _STEP_BITS = 12
 #: records of a range that is worked on in the processor's cache
-_QUICK_RECORDS = 1 << 18
+_QUICK_RECORDS = 1 << 17
 #: records of a range for each run at least, so that it is read by whole pages
 _RECORDS_A_RUN = 1024
+#: places of buckets in runs that are held at a time, 4 bytes each
+_WINDOW_OFFSETS = 1 << 18
 #: slots for each record at least; as many again at most, and twice that where buckets leave gaps
 _SLOTS_PER_RECORD = 3
 
 
-def candidates(spill: Spill, key: int, limit: int) -> Iterator[Slice]:
+def candidates(
+    spill: Spill, key: int, limit: int, threads: int = 1
+) -> Generator[Slice, None, None]:
     """Yield (share done, digests, addresses) of records whose digest occurs twice or more.
 
     Slices ascend by (digest, address) and hold no record twice. A digest lies in
     one slice unless it alone has more than ``limit`` records: then slices follow
     each other that hold nothing else. Some slices are empty: they tell progress.
+
+    ``threads`` make slices ahead of the one that is worked on; they end with the generator.
+    Memory: BYTES_PER_RECORD for ``limit`` records, and RECORD_BYTES for each of the slice that
+    waits to be worked on.
     """
     runs = spill.runs(key)
     sizes = spill.bucket_sizes(runs)
-    total = max(1, int(sizes.sum()))
-    wanted = min(limit, max(_QUICK_RECORDS, len(runs) * _RECORDS_A_RUN))
-    done = 0
-    low = 0
-    while low < BUCKETS:
-        high = low + 1
-        size = int(sizes[low])
-        while high < BUCKETS and size + int(sizes[high]) <= wanted:
-            size += int(sizes[high])
-            high += 1
-        parts = spill.slices(runs, low, high)
-        done += size
-        if size > limit:
-            for digests, addresses in _refine(spill, parts, limit):
-                yield (done - size) / total, digests, addresses
-                # Let go of one slice before the next is made.
-                del digests, addresses
-        elif size:
-            yield (done / total, *_twins_of_parts(spill, parts, low, high))
-        low = high
+    quick = min(limit, max(_QUICK_RECORDS, len(runs) * _RECORDS_A_RUN))
+    # What all of them hold stays below the limit.
+    widest = max(quick, int(sizes[sizes <= limit].max(initial=0)))
+    threads = max(1, min(threads, limit // widest))
+    stretches = _stretches(spill, runs, sizes, limit, quick)
+    with ThreadPoolExecutor(threads, thread_name_prefix="pgmend-walk") as pool:
+        coming: deque[tuple[Iterator[Slice], Future[Slice | None]]] = deque()
+        for stretch in stretches:
+            coming.append((stretch, pool.submit(next, stretch, None)))
+            if len(coming) > threads:
+                yield from _made(pool, *coming.popleft())
+        while coming:
+            yield from _made(pool, *coming.popleft())
 
 
-def ahead(slices: Iterator[Slice]) -> Generator[Slice, None, None]:
-    """Yield what ``slices`` yields; the next one is made while the last one is worked on.
+def _made(
+    pool: ThreadPoolExecutor, stretch: Iterator[Slice], coming: Future[Slice | None]
+) -> Generator[Slice, None, None]:
+    """Yield the slices of a stretch; the next one is made while the last one is worked on."""
+    while (made := coming.result()) is not None:
+        coming = pool.submit(next, stretch, None)
+        yield made
+        # Let go of it before the one after next is made.
+        del made
 
-    Memory: one slice more. The thread that makes them ends with the iterator.
+
+def _stretches(
+    spill: Spill, runs: list[SpillRun], sizes: Places, limit: int, wanted: int
+) -> Iterator[Iterator[Slice]]:
+    """Cut all buckets into stretches of about ``wanted`` records; each makes its slices.
+
+    A bucket of more than ``limit`` records is a stretch of several slices.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="pgmend-walk") as pool:
-        coming = pool.submit(next, slices, None)
-        while (made := coming.result()) is not None:
-            coming = pool.submit(next, slices, None)
-            yield made
-            # Let go of it before the one after next is made.
-            del made
+    total = max(1, int(sizes.sum()))
+    # Threads take one each and give it back.
+    scratches = deque([spill.scratch])
+    window = max(1, min(BUCKETS, _WINDOW_OFFSETS // max(1, len(runs))))
+    done = 0
+    for first in range(0, BUCKETS, window):
+        last = min(first + window, BUCKETS)
+        offsets = spill.offsets(runs, first, last)
+        low = first
+        while low < last:
+            high = low + 1
+            size = int(sizes[low])
+            while high < last and size + int(sizes[high]) <= wanted:
+                size += int(sizes[high])
+                high += 1
+            parts = sliced(runs, offsets[:, low - first], offsets[:, high - first])
+            if size > limit:
+                yield _refined(spill, parts, limit, done / total)
+            elif size:
+                yield _plain(spill, parts, (low, high), (done + size) / total, scratches)
+            done += size
+            low = high
+
+
+def _refined(
+    spill: Spill, parts: list[tuple[SpillRun, int, int]], limit: int, share: float
+) -> Iterator[Slice]:
+    """Make the slices of a bucket that is too wide for one."""
+    for digests, addresses in _refine(spill, parts, limit):
+        yield share, digests, addresses
+        # Let go of one slice before the next is made.
+        del digests, addresses
+
+
+def _plain(
+    spill: Spill,
+    parts: list[tuple[SpillRun, int, int]],
+    buckets: tuple[int, int],
+    share: float,
+    scratches: deque[Scratch],
+) -> Iterator[Slice]:
+    """Make the one slice of a range of buckets."""
+    scratch = scratches.pop() if scratches else Scratch()
+    try:
+        digests, addresses = _twins_of_parts(spill, parts, *buckets, scratch)
+    finally:
+        scratches.append(scratch)
+    yield share, digests, addresses
 
 
 def _twins_of_parts(
-    spill: Spill, parts: list[tuple[SpillRun, int, int]], low: int, high: int
+    spill: Spill, parts: list[tuple[SpillRun, int, int]], low: int, high: int, scratch: Scratch
 ) -> tuple[Words, Words]:
     """Read the buckets ``low`` to ``high``; the addresses only of the runs that hold a twin."""
     ends = np.cumsum([end - start for _, start, end in parts])
-    digests = spill.scratch.array("joined", int(ends[-1]), np.uint64)
+    digests = scratch.array("joined", int(ends[-1]), np.uint64)
     spill.read_digests(parts, digests)
-    hits = _twins(digests, low, high, spill.scratch)
+    hits = _twins(digests, low, high, scratch)
     if not len(hits):
         return digests[:0], digests[:0]
     addresses = np.empty(len(hits), np.uint64)

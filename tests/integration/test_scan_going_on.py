@@ -295,11 +295,38 @@ def test_growth_is_read_in_chunks_that_the_memory_holds(database: str, db: Conne
         db.execute("INSERT INTO small SELECT n FROM generate_series(1, 300000) n")
         budget = Budget.share(8 << 20, 1)
         size = ChunkSize(budget.chunk_bytes, table.leaves[0].block_rows, 1)
-        most = size._most
         (segment,) = block_segments(table.leaves, 1)
         rows = walk(PhysicalOrder(ChunkReader([key])), session, table.leaves[0], segment, size)
     assert sum(rows) == 300_000
-    assert max(rows) <= most * table.leaves[0].block_rows
+    assert max(rows) <= size.rows
+
+
+def test_blocks_that_get_fuller_are_read_in_chunks_that_the_memory_holds(
+    database: str, db: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scenario: most blocks hold a wide row each, then come blocks of 200 narrow rows.
+    Outcome: no chunk holds more rows than its memory does, and none is missing.
+    """
+    db.execute("CREATE TABLE uneven (k int8 NOT NULL, filler text)")
+    db.execute("ALTER TABLE uneven ALTER filler SET STORAGE PLAIN")
+    db.execute("INSERT INTO uneven SELECT n, repeat('x', 7000) FROM generate_series(1, 4000) n")
+    db.execute("INSERT INTO uneven SELECT n, NULL FROM generate_series(1, 400000) n")
+    with connect(database).open() as session:
+        table = load_table(session, find_relation(session, "uneven"))
+        key = resolve(session, MatchKey.from_columns("uneven", "k"))
+        size = ChunkSize(Budget.share(8 << 20, 1).chunk_bytes, table.leaves[0].block_rows, 1)
+        refused: list[int] = []
+        halve = size.too_many
+        monkeypatch.setattr(size, "too_many", lambda: (refused.append(size.blocks), halve()))
+        order = PhysicalOrder(ChunkReader([key]))
+        rows = [
+            chunk
+            for segment in block_segments(table.leaves, 1)
+            for chunk in walk(order, session, table.leaves[0], segment, size)
+        ]
+    assert sum(rows) == 404_000
+    assert max(rows) <= size.rows
+    assert refused, "no chunk was ever too large: the scenario shows nothing"
 
 
 def walk(

@@ -110,33 +110,59 @@ def test_options_are_checked_before_anything_else(changed: dict[str, object], sa
 def test_a_chunk_aims_at_half_a_second() -> None:
     size = ChunkSize(1 << 30, block_rows=100, keys=1)
     assert size.blocks == 64
-    size.learn(64, 0.25)
+    size.learn(64, 6400, 0.25)
     assert size.blocks == 128
-    size.learn(128, 0.5)
+    size.learn(128, 12800, 0.5)
     assert size.blocks == 128
-    size.learn(128, 8.0)
+    size.learn(128, 0, 8.0)
     assert size.blocks == 8, "shrinks at once"
-    size.learn(8, 0.000001)
+    size.learn(8, 800, 0.000001)
     assert size.blocks == 32, "grows fourfold at most"
-    size.learn(1, 1000.0)
+    size.learn(1, 100, 1000.0)
     assert size.blocks == 1, "a block is the least"
+    size.too_many()
+    assert size.blocks == 1
+
+
+def test_a_chunk_fills_its_memory_with_rows_that_are_there() -> None:
+    """Scenario: blocks could hold 200 rows and hold 20; then they are full.
+    Outcome: ten times as many blocks are read at a time, and fewer at once afterwards.
+    """
+    size = ChunkSize(WIRE_BYTES * 100_000, block_rows=200, keys=1)
+    assert (size.rows, size.blocks) == (100_000, 64)
+    for _ in range(9):
+        size.learn(size.blocks, size.blocks * 20, 0.001)
+    assert size.blocks == 4_500, "nine tenths of what the memory holds"
+    size.too_many()
+    assert size.blocks == 2_250
+    size.learn(100, 20_000, 0.001)
+    assert size.blocks == 450
 
 
 @given(
     st.integers(64 << 10, 1 << 24),
     st.integers(1, 291),
     st.integers(1, 9),
-    st.lists(st.tuples(st.integers(1, 10**6), st.floats(0, 1e4)), max_size=20),
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1e4)), max_size=20),
 )
 def test_a_chunk_never_outgrows_its_memory(
-    chunk_bytes: int, block_rows: int, keys: int, steps: list[tuple[int, float]]
+    chunk_bytes: int, block_rows: int, keys: int, steps: list[tuple[float, float]]
 ) -> None:
+    """Whatever it learns, blocks as full as the last ones fit; those that do not are refused."""
     size = ChunkSize(chunk_bytes, block_rows, keys)
-    for blocks, seconds in [(1, 1.0), *steps]:
+    assert size.rows * keys * WIRE_BYTES <= max(chunk_bytes, block_rows * keys * WIRE_BYTES)
+    assert size.blocks * block_rows <= size.rows
+    for filled, seconds in steps:
+        rows = int(size.blocks * block_rows * filled)
+        if rows > size.rows:
+            before = size.blocks
+            size.too_many()
+            assert size.blocks == before // 2
+        else:
+            density = rows / size.blocks
+            size.learn(size.blocks, rows, seconds)
+            assert size.blocks == 1 or size.blocks * density <= size.rows
         assert size.blocks >= 1
-        answer = size.blocks * block_rows * keys * WIRE_BYTES
-        assert answer <= max(chunk_bytes, block_rows * keys * WIRE_BYTES)
-        size.learn(blocks, seconds)
 
 
 def test_the_pause_file_gives_its_reason(tmp_path: Path) -> None:

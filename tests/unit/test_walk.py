@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 import threading
 import tracemalloc
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dedupe.errors import RunDirectoryDamaged
-from dedupe.scan.spill import Spill, mix
-from dedupe.scan.walk import BYTES_PER_RECORD, Slice, ahead, candidates
+from dedupe.scan.spill import RECORD_BYTES, Spill, mix
+from dedupe.scan.walk import BYTES_PER_RECORD, candidates
 
 Record = tuple[int, int]
 
@@ -171,27 +172,47 @@ def test_memory_is_bounded_by_the_limit(tmp_path: Path) -> None:
         finally:
             tracemalloc.stop()
     # The offsets of all runs and a few fixed tables come on top.
-    assert peak < limit * BYTES_PER_RECORD + (1 << 20)
+    assert peak < limit * (BYTES_PER_RECORD + RECORD_BYTES) + (1 << 20)
 
 
-def test_the_thread_that_walks_ahead_ends_with_the_iterator() -> None:
-    """Scenario: closed in the middle; read to the end; an error of the walk."""
-    empty = np.zeros(0, np.uint64)
+def many(spill: Spill, records: int = 600_000) -> None:
+    """Spill records of random digests, and twins for the first thousand of each run."""
+    random = np.random.default_rng(7)
+    for _ in range(2):
+        digests = random.integers(0, 1 << 64, records // 2, np.uint64)
+        digests[:1000] = np.arange(1000, dtype=np.uint64) << np.uint64(50)
+        spill.append(0, [(digests, random.permutation(records // 2).astype(np.uint64))])
+
+
+def test_several_threads_walk_as_one_does(tmp_path: Path) -> None:
+    with closing(Spill(tmp_path / "spill", 0)) as spill:
+        many(spill)
+        one, three = (
+            [(share, a.tolist(), b.tolist()) for share, a, b in candidates(spill, 0, 1 << 20, n)]
+            for n in (1, 3)
+        )
+        assert one == three
+        assert sum(len(digests) for _, digests, _ in one) >= 2000
+
+
+def test_the_threads_of_a_walk_end_with_it(tmp_path: Path) -> None:
+    """Scenario: closed in the middle; read to the end; the spill is rotten in its middle."""
 
     def threads() -> list[str]:
         return [t.name for t in threading.enumerate() if t.name.startswith("pgmend-walk")]
 
-    def failing() -> Iterator[Slice]:
-        yield 0.5, empty, empty
-        raise RunDirectoryDamaged("rotten")
-
-    slices = ahead(iter([(0.1 * n, empty, empty) for n in range(9)]))
-    assert next(slices)[0] == 0.0
-    assert len(threads()) == 1
-    slices.close()
-    assert threads() == []
-    assert len(list(ahead(iter([(0.1 * n, empty, empty) for n in range(9)])))) == 9
-    assert threads() == []
-    with pytest.raises(RunDirectoryDamaged, match="rotten") as caught:
-        list(ahead(failing()))
-    assert (threads(), caught.value.message) == ([], "rotten")
+    with closing(Spill(tmp_path / "spill", 0)) as spill:
+        many(spill)
+        slices = candidates(spill, 0, 1 << 20, 2)
+        assert next(slices)[0] > 0.0
+        assert 1 <= len(threads()) <= 2
+        slices.close()
+        assert threads() == []
+        assert len(list(candidates(spill, 0, 1 << 20, 2))) > 2
+        assert threads() == []
+        slices = candidates(spill, 0, 1 << 20, 2)
+        next(slices)
+        os.truncate(spill.path, spill.length // 2)
+        with pytest.raises(RunDirectoryDamaged, match="is damaged at byte"):
+            list(slices)
+        assert threads() == []
