@@ -19,6 +19,11 @@ help: ## list the targets
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[lab,dev]'
 	@touch $@
 
+# What the benchmark's peers need besides: large, and not needed by anything else.
+.venv/.bench-installed: .venv/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
 demo: .venv/.installed ## a really damaged database, a killed scan, every duplicate
 	$(BIN)/pgmend demo
 
@@ -32,8 +37,8 @@ lint: .venv/.installed ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: .venv/.installed ## figures beside a floor and a peer: make bench ROWS=10000000
-	$(BIN)/python -m benchmarks --rows $(or $(ROWS),1000000)
+bench: .venv/.bench-installed ## figures beside a floor and peers: make bench ROWS=50000000 KEEP=/var/tmp/bench OUTPUT=results.json
+	$(BIN)/python -m benchmarks --rows $(or $(ROWS),1000000) $(if $(KEEP),--keep '$(KEEP)') $(if $(OUTPUT),--output '$(OUTPUT)')
 
 bench-repair: .venv/.installed ## repair and undo beside SQL written by hand: make bench-repair ROWS=1000000
 	$(BIN)/python -m benchmarks.repair --rows $(or $(ROWS),5000000)

@@ -13,7 +13,7 @@ import click
 
 from dedupe.errors import DedupeError
 
-from .failure import BenchmarkFailed, TooLittleSpace
+from .failure import BenchmarkFailed, TooLittleSpace, UnfitCache
 
 
 class Code(enum.IntEnum):
@@ -22,7 +22,7 @@ class Code(enum.IntEnum):
     MEASURED = 0
     #: with --check: a figure is not as it is wanted
     MISSED = 1
-    #: an option, or too small a disk
+    #: an option, too small a disk, or a directory of kept tables that does not fit
     USAGE = 2
     STOPPED = 3
     #: a run failed, or its result is not the one that is known to be right
@@ -44,7 +44,7 @@ def run(command: click.Command) -> Code:
         return Code.STOPPED
     except (BenchmarkFailed, DedupeError) as error:
         tell(f"error: {error}")
-        return Code.USAGE if isinstance(error, TooLittleSpace) else Code.FAILURE
+        return Code.USAGE if isinstance(error, TooLittleSpace | UnfitCache) else Code.FAILURE
 
 
 def tell(line: str) -> None:

@@ -4,136 +4,169 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
-
-from dedupe.lab import server
 
 from . import machine
+from .cache import place
 from .contest import Contestant, Outcome
+from .failure import BenchmarkFailed
+from .figures import Asked, Contest, Figures
 from .floor import FLOOR
-from .machine import Machine
 from .ours import Scan
 from .peers import PEERS
-from .table import Table, copies_of, one_group, statuses
-from .truth import Found
+from .processes import NO_LIMITS, Limits
+from .relay import relay
+from .table import Store, Table, conversations, copies_of, one_group, statuses, warm
 
 Tell = Callable[[str], None]
+Build = Callable[[Store, int, int], AbstractContextManager[Table]]
+
+#: share of the machine's memory that a peer's processes may take
+_MOST_MEMORY = 0.7
+#: rows of the tables that are read through a relay, to count the network's bytes
+_RELAYED = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What the benchmark was asked for."""
+class Course:
+    """What all contests have in common."""
 
-    rows: int
     rounds: int
-    jobs: int
-    #: as pgmend's option takes it
-    memory: str
-    seed: int
+    scratch: Path
+    #: of peers; the floor and pgmend have none
+    limits: Limits
+    tell: Tell
 
-    @property
-    def tenth(self) -> int:
-        """Rows of the smaller table that memory is compared with."""
-        return self.rows // 10
+    def contest(
+        self,
+        table: Table,
+        what: str,
+        contestants: Sequence[Contestant],
+        peers: Sequence[Contestant] = (),
+        network: Mapping[str, float] | None = None,
+        rounds: int | None = None,
+    ) -> Contest:
+        """Run all in turn, so that a slow minute meets each of them; every peer runs once.
 
+        ``network`` has the network's bytes for a row. Raises BenchmarkFailed where one
+        of ``contestants`` fails; a peer's failure is its outcome.
+        """
+        rounds = rounds or self.rounds
+        if table.heap_bytes > machine.available_bytes():
+            self.tell(f"{table.name} does not fit into the page cache: its figures are cold")
+        outcomes = []
+        for number, contestant, peer in _turns(contestants, peers, rounds):
+            turn = f", round {number} of {rounds}" if rounds > 1 and not peer else ""
+            self.tell(f"{contestant.name} over {table.rows:,} rows of {table.name}{turn}")
+            # What the last one wrote may have taken the table's place in memory.
+            warm(table.dsn, table.name)
+            outcome = self._once(contestant, table, peer=peer)
+            if outcome.failure is None and contestant.name in (network or {}):
+                passed = round((network or {})[contestant.name] * table.rows)
+                outcome = replace(outcome, network_bytes=passed)
+            outcomes.append(outcome)
+        return Contest(
+            table=what,
+            rows=table.rows,
+            keyed_rows=table.keyed_rows,
+            heap_bytes=table.heap_bytes,
+            truth=table.truth,
+            outcomes=tuple(outcomes),
+        )
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contest:
-    """One table and every run over it, in the order they happened."""
+    def network(
+        self, table: Table, contestants: Sequence[Contestant], peers: Sequence[Contestant]
+    ) -> dict[str, float]:
+        """Return each contestant's bytes to and from the server for a row of a small table."""
+        found = {}
+        with relay(table.dsn) as between:
+            relayed = replace(table, relay=between.dsn)
+            for _, contestant, peer in _turns(contestants, peers, 1):
+                self.tell(f"{contestant.name} over {table.rows:,} rows of {table.name}, relayed")
+                between.reset()
+                outcome = self._once(contestant, relayed, peer=peer)
+                if outcome.failure is None:
+                    found[contestant.name] = between.count / table.rows
+        return found
 
-    rows: int
-    heap_bytes: int
-    truth: Found
-    outcomes: tuple[Outcome, ...]
-
-    def of(self, name: str) -> list[Outcome]:
-        """Return the runs of one contestant."""
-        return [outcome for outcome in self.outcomes if outcome.contestant == name]
-
-    def net_seconds(self, name: str) -> float:
-        """Return the median of a contestant's seconds, sweeps left out."""
-        return median(outcome.net_seconds for outcome in self.of(name))
-
-    def rss_bytes(self, name: str) -> int:
-        """Return the most memory of any of its runs."""
-        return max(outcome.rss_bytes for outcome in self.of(name))
-
-    def temp_bytes(self, name: str) -> int:
-        """Return the most temporary bytes of any of its runs."""
-        return max(outcome.temp_bytes for outcome in self.of(name))
-
-    @property
-    def wrong(self) -> list[Outcome]:
-        """Runs that looked for groups and did not find exactly the planted ones."""
-        return [run for run in self.outcomes if run.found is not None and run.found != self.truth]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """All that was measured."""
-
-    asked: Asked
-    machine: Machine
-    #: floor, pgmend and peers over statuses
-    statuses: Contest
-    #: pgmend alone over a tenth of the rows
-    tenth: Contest
-    #: pgmend alone over rows that are all one group
-    one_group: Contest
-
-    @property
-    def wrong(self) -> list[Outcome]:
-        """Every run that did not find what was planted."""
-        return self.statuses.wrong + self.tenth.wrong + self.one_group.wrong
+    def _once(self, contestant: Contestant, table: Table, *, peer: bool) -> Outcome:
+        with tempfile.TemporaryDirectory(dir=self.scratch) as own:
+            try:
+                return contestant.run(table, Path(own), self.limits if peer else NO_LIMITS)
+            except BenchmarkFailed as error:
+                if not peer:
+                    raise
+                self.tell(f"{contestant.name} failed: {error}")
+                return Outcome(
+                    contestant=contestant.name, rows=table.rows, failure=_one_line(error)
+                )
 
 
 def measure(asked: Asked, tell: Tell) -> Figures:
-    """Start a server, build, measure, and remove everything. Raises BenchmarkFailed, LabError.
+    """Start a server, build, measure, and remove what is not kept.
 
     PGMEND_LAB_DSN names a server to use instead, as it is set up.
+    Raises BenchmarkFailed, LabError.
     """
     load = os.getloadavg()[0]
+    made_at = datetime.now(UTC).isoformat(timespec="seconds")
     ours = Scan(jobs=asked.jobs, memory=asked.memory)
-    settings = None if os.environ.get("PGMEND_LAB_DSN") else machine.SETTINGS
+    limits = Limits(
+        seconds=asked.limit, rss_bytes=round(_MOST_MEMORY * machine.total_bytes())
+    )
     with (
-        tempfile.TemporaryDirectory(prefix="pgmend-benchmark-") as place,
-        server(settings=settings) as lab,
+        tempfile.TemporaryDirectory(prefix="pgmend-benchmark-") as scratch,
+        place(Path(asked.keep) if asked.keep else None) as (lab, store),
     ):
-        scratch = Path(place)
+        course = Course(rounds=asked.rounds, scratch=Path(scratch), limits=limits, tell=tell)
         described = machine.describe(lab, load)
-        tell(f"building {asked.tenth:,} statuses")
-        with statuses(lab, asked.tenth, asked.seed) as table:
-            tenth = _contest(table, [ours], asked.rounds, scratch, tell)
+        with _told(tell, store, statuses, "statuses", asked.tenth, asked.seed) as table:
+            tenth = course.contest(table, "statuses, a tenth", [ours])
         copies = copies_of(asked.rows)
-        tell(f"building {copies:,} rows that are all one group")
-        with one_group(lab, copies) as table:
-            alike = _contest(table, [ours], 1, scratch, tell)
-        tell(f"building {asked.rows:,} statuses")
-        with statuses(lab, asked.rows, asked.seed) as table:
-            whole = _contest(table, [FLOOR, ours, *PEERS], asked.rounds, scratch, tell)
+        tell(f"{copies:,} rows that are all one group")
+        with one_group(store, copies) as table:
+            alike = course.contest(table, "one group", [ours], rounds=1)
+        whole = []
+        for build, what in ((statuses, "statuses"), (conversations, "conversations")):
+            small = min(asked.rows, _RELAYED)
+            with _told(tell, store, build, what, small, asked.seed) as table:
+                network = course.network(table, [FLOOR, ours], PEERS)
+            with _told(tell, store, build, what, asked.rows, asked.seed) as table:
+                whole.append(course.contest(table, what, [FLOOR, ours], PEERS, network))
     return Figures(
-        asked=asked, machine=described, statuses=whole, tenth=tenth, one_group=alike
+        asked=asked,
+        machine=described,
+        made_at=made_at,
+        statuses=whole[0],
+        conversations=whole[1],
+        tenth=tenth,
+        one_group=alike,
     )
 
 
-def _contest(
-    table: Table, contestants: Sequence[Contestant], rounds: int, scratch: Path, tell: Tell
-) -> Contest:
-    """Run all in turn, ``rounds`` times, so that a slow minute meets each of them."""
-    if table.heap_bytes > machine.available_bytes():
-        tell(f"{table.name} does not fit into the page cache: its figures are cold")
-    outcomes = []
-    for number in range(1, rounds + 1):
+def _told(
+    tell: Tell, store: Store, build: Build, what: str, rows: int, seed: int
+) -> AbstractContextManager[Table]:
+    tell(f"{rows:,} {what}")
+    return build(store, rows, seed)
+
+
+def _turns(
+    contestants: Sequence[Contestant], peers: Sequence[Contestant], rounds: int
+) -> Iterator[tuple[int, Contestant, bool]]:
+    """Yield round, contestant and whether it is a peer; peers are dealt out over the rounds."""
+    for number in range(rounds):
         for contestant in contestants:
-            turn = f", round {number} of {rounds}" if rounds > 1 else ""
-            tell(f"{contestant.name} over {table.rows:,} rows of {table.name}{turn}")
-            outcomes.append(contestant.run(table, scratch))
-    return Contest(
-        rows=table.rows,
-        heap_bytes=table.heap_bytes,
-        truth=table.truth,
-        outcomes=tuple(outcomes),
-    )
+            yield number + 1, contestant, False
+        for contestant in peers[number::rounds]:
+            yield number + 1, contestant, True
+
+
+def _one_line(error: BenchmarkFailed) -> str:
+    """Return the last line of what a program said, which is the error itself."""
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else "failed"

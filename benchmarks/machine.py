@@ -7,7 +7,7 @@ import platform
 import shutil
 import tempfile
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psycopg
@@ -39,6 +39,8 @@ TOLD = (
     "wal_level",
     "autovacuum",
 )
+#: packages that take part
+PACKAGES = ("numpy", "psycopg", "adbc-driver-postgresql", "pyarrow", "duckdb")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,20 +58,29 @@ class Machine:
     #: the server's settings, name to value
     settings: dict[str, str]
     python: str
-    #: versions of what pgmend stands on
+    #: versions of what pgmend and the peers stand on
     packages: dict[str, str]
 
 
-def check_space(rows: int, needed: int) -> tuple[int, Path]:
-    """Return the bytes needed and where; raises TooLittleSpace."""
-    place = Path(tempfile.gettempdir())
-    free = shutil.disk_usage(place).free
+def check_space(rows: int, needed: int, place: Path | None = None) -> tuple[int, Path]:
+    """Return the bytes needed and where: under ``place`` or, without it, TMPDIR.
+
+    Raises TooLittleSpace.
+    """
+    place = place or Path(tempfile.gettempdir())
+    there = next(path for path in (place, *place.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
     if needed > free:
         raise TooLittleSpace(
             f"{rows:,} rows need {needed / 1e9:.1f} GB under {place}, and {free / 1e9:.1f} GB are"
             " free; ask for fewer rows, or name another place by TMPDIR"
         )
     return needed, place
+
+
+def total_bytes() -> int:
+    """Return the memory of the machine."""
+    return _memory_line("MemTotal")
 
 
 def available_bytes() -> int:
@@ -89,14 +100,25 @@ def describe(lab: Server, load: float) -> Machine:
     return Machine(
         processor=_processor(),
         cores=len(os.sched_getaffinity(0)),
-        memory_bytes=_memory_line("MemTotal"),
+        memory_bytes=total_bytes(),
         load=load,
         kernel=f"{platform.system()} {platform.release()}",
         postgresql=str(server[0]) if server else "unknown",
         settings={name: values[name] for name in TOLD if name in values},
         python=platform.python_version(),
-        packages={name: version(name) for name in ("numpy", "psycopg")},
+        packages=_packages(),
     )
+
+
+def _packages() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            # The peers' are in an extra.
+            continue
+    return found
 
 
 def _processor() -> str:

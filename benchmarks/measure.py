@@ -13,9 +13,8 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -23,13 +22,13 @@ from typing import IO
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from .failure import BenchmarkFailed
+from .backends import Backends, end_sessions
+from .failure import BenchmarkFailed, OverLimit
+from .processes import NO_LIMITS, Limits, Watch, end_group, memory
 
 ROOT = Path(__file__).resolve().parents[1]
 #: application_name of the benchmark's own sessions
 OWN_NAME = "pgmend benchmark"
-#: seconds between two looks at the child's processes
-_LOOK_SECONDS = 0.05
 #: seconds that the child's sessions may take to end after it
 _PATIENCE = 60.0
 #: what a person's shell might set and a measurement must not depend on
@@ -46,38 +45,57 @@ class Measured:
     seconds: float
     #: sum of the peaks of all its processes
     rss_bytes: int
+    #: most private memory of the sessions that served it; None: a server of another machine
+    server_private_bytes: int | None
+    #: most bytes of the files that it had in ``scratch``
+    disk_bytes: int
     #: what the server wrote to temporary files meanwhile
     temp_bytes: int
     temp_files: int
 
 
 def measured(
-    argv: Sequence[str], *, dsn: str, scratch: Path, codes: Collection[int] = (0,)
+    argv: Sequence[str],
+    *,
+    dsn: str,
+    scratch: Path,
+    codes: Collection[int] = (0,),
+    limits: Limits = NO_LIMITS,
 ) -> Measured:
     """Run a program in ``scratch`` to its end, alone on the database ``dsn``.
 
-    Raises BenchmarkFailed when it ends with another code than ``codes``.
+    Raises BenchmarkFailed when it ends with another code than ``codes``, and
+    OverLimit when it was ended; its sessions are ended then, too.
     """
     bytes_before, files_before = _temporary(dsn)
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        backends = Backends(dsn, OWN_NAME)
+        backends.start()
         started = time.monotonic()
         child = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
-            cwd=scratch, env=_environment(dsn),
+            cwd=scratch, env=environment(dsn), process_group=0,
         )  # fmt: skip
-        memory = _Memory(child.pid)
-        memory.start()
+        watch = Watch(child.pid, scratch, limits)
+        watch.start()
         try:
             _, status, usage = os.wait4(child.pid, 0)
             seconds = time.monotonic() - started
             child.returncode = os.waitstatus_to_exitcode(status)
         except BaseException:
-            child.kill()
+            end_group(child.pid)
             child.wait()
             raise
         finally:
-            memory.stop()
-        if child.returncode not in codes:
+            watch.stop()
+            backends.stop()
+        if watch.over or child.returncode not in codes:
+            # What it started may have outlived it.
+            end_group(child.pid)
+            end_sessions(dsn, OWN_NAME)
+            _temporary(dsn)
+            if watch.over:
+                raise OverLimit(watch.over)
             raise BenchmarkFailed(
                 f"{' '.join(argv[1:4])} … ended with {child.returncode}: {_text(errors).strip()}"
             )
@@ -85,7 +103,9 @@ def measured(
         return Measured(
             output=_text(output),
             seconds=seconds,
-            rss_bytes=max(memory.peak(), _last_word(usage.ru_maxrss << 10)),
+            rss_bytes=max(watch.peak(), _last_word(usage.ru_maxrss << 10)),
+            server_private_bytes=backends.private_bytes,
+            disk_bytes=watch.disk_bytes,
             temp_bytes=bytes_after - bytes_before,
             temp_files=files_after - files_before,
         )
@@ -100,52 +120,7 @@ def open_target(dsn: str) -> str:
 
 def own_peak() -> int:
     """Return the most bytes that this very process has held."""
-    return _peak("self")
-
-
-class _Memory(threading.Thread):
-    """Looks at a process and its descendants until it is stopped."""
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(name="memory", daemon=True)
-        self._pid = pid
-        self._ended = threading.Event()
-        self._peaks: dict[int, int] = {}
-
-    def run(self) -> None:
-        while True:
-            for pid in _tree(self._pid):
-                self._peaks[pid] = max(self._peaks.get(pid, 0), _peak(pid))
-            if self._ended.wait(_LOOK_SECONDS):
-                return
-
-    def stop(self) -> None:
-        self._ended.set()
-        self.join()
-
-    def peak(self) -> int:
-        return sum(self._peaks.values())
-
-
-def _tree(pid: int) -> Iterator[int]:
-    """Yield a process and all below it."""
-    yield pid
-    try:
-        for children in Path(f"/proc/{pid}/task").glob("*/children"):
-            for child in children.read_text("ascii").split():
-                yield from _tree(int(child))
-    except OSError:
-        return
-
-
-def _peak(pid: int | str) -> int:
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text("utf-8", "replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) << 10
-    except OSError:
-        pass
-    return 0
+    return memory("self").get("VmHWM", 0)
 
 
 def _last_word(maxrss: int) -> int:
@@ -156,13 +131,14 @@ def _last_word(maxrss: int) -> int:
     return maxrss if maxrss > own_peak() else 0
 
 
-def _environment(dsn: str) -> dict[str, str]:
-    environment = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
-    environment["PYTHONPATH"] = str(ROOT)
+def environment(dsn: str) -> dict[str, str]:
+    """Return what a child gets: the benchmark's modules, the password, nobody's own settings."""
+    given = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
+    given["PYTHONPATH"] = str(ROOT)
     password = conninfo_to_dict(dsn).get("password")
     if password:
-        environment["PGPASSWORD"] = str(password)
-    return environment
+        given["PGPASSWORD"] = str(password)
+    return given
 
 
 def _text(file: IO[bytes]) -> str:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dedupe import Run
 
 from .bystander import bystander
-from .contest import Outcome
+from .contest import Outcome, noted
 from .failure import BenchmarkFailed
 from .measure import measured, open_target
+from .processes import NO_LIMITS, Limits
 from .table import Table
 from .truth import Found, found_in
 
@@ -29,46 +30,50 @@ class Scan:
     #: as on the command line
     memory: str
     name: str = NAME
+    #: ``--key …`` or ``--index …``; empty: the table's damaged index, or its key
+    key: tuple[str, ...] = ()
+    #: further options
+    options: tuple[str, ...] = ()
 
-    def run(self, table: Table, scratch: Path) -> Outcome:
+    def run(self, table: Table, scratch: Path, limits: Limits = NO_LIMITS) -> Outcome:
         """Scan once and remove the run directory. Raises BenchmarkFailed."""
         place = scratch / "run"
-        key = ["--index", table.index] if table.index else ["--key", table.key]
+        key = self.key or (("--index", table.index) if table.index else ("--key", table.key))
         try:
             with bystander(table.dsn):
                 done = measured(
                     [
                         sys.executable, "-m", "cli", "scan", table.name, *key,
-                        "--dbname", open_target(table.dsn), "--no-password",
+                        "--dbname", open_target(table.reached), "--no-password",
                         "--jobs", str(self.jobs), "--memory", self.memory,
-                        "--run", str(place), "--json", "--quiet",
+                        "--run", str(place), "--json", "--quiet", *self.options,
                     ],
                     dsn=table.dsn,
                     scratch=scratch,
                     codes=(0, 1),
+                    limits=limits,
                 )  # fmt: skip
             told = json.loads(done.output)
             found = _found(told, place, table)
         finally:
             shutil.rmtree(place, ignore_errors=True)
-        return Outcome(
-            contestant=self.name,
-            rows=table.rows,
+        outcome = noted(
+            self.name,
+            table,
+            done,
             seconds=told["seconds"],
             sweep_seconds=told["sweep_seconds"],
-            process_seconds=done.seconds,
-            rss_bytes=max(done.rss_bytes, told["peak_rss_bytes"]),
-            temp_bytes=done.temp_bytes,
-            temp_files=done.temp_files,
             found=found,
+            resumes=True,
         )
+        return replace(outcome, rss_bytes=max(done.rss_bytes, told["peak_rss_bytes"]))
 
 
 def _found(told: dict[str, Any], place: Path, table: Table) -> Found:
     """Read the groups that the run wrote; of an enormous one its count is enough."""
     (key,) = told["keys"]
-    if key["rows"] != table.rows:
-        raise BenchmarkFailed(f"pgmend read {key['rows']:,} rows of {table.rows:,}")
+    if key["rows"] != table.keyed_rows:
+        raise BenchmarkFailed(f"pgmend read {key['rows']:,} keys of {table.keyed_rows:,}")
     if table.truth.fingerprint is None:
         return Found(
             groups=key["groups"], rows_in_groups=key["rows_in_groups"], fingerprint=None

@@ -1,42 +1,21 @@
-"""The figures, as a table for people and as JSON."""
+"""The figures, as tables for people."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from typing import Any
+from statistics import median
 
 from .contest import Outcome
-from .course import Contest, Figures
+from .figures import Contest, Figures
+from .floor import FLOOR
 from .targets import FROM_ROWS, Verdict, verdicts
 
-FORMAT_VERSION = 1
-_HEADER = ("", "rows", "seconds", "of them sweep", "process", "temporary", "memory", "groups")
+_HEADER = (
+    "", "min s", "median", "max", "\N{MULTIPLICATION SIGN} floor", "of them sweep",
+    "client memory", "server memory", "temporary", "own files", "network", "groups found",
+    "resumes",
+)  # fmt: skip
 _WORD = {True: "PASS", False: "FAIL", None: "-"}
-
-
-def as_json(figures: Figures) -> str:
-    """Return one JSON object on one line."""
-    return json.dumps(
-        {
-            "format_version": FORMAT_VERSION,
-            "asked": asdict(figures.asked),
-            "machine": asdict(figures.machine),
-            "statuses": _contest(figures.statuses),
-            "tenth": _contest(figures.tenth),
-            "one_group": _contest(figures.one_group),
-            "verdicts": {
-                verdict.name: {
-                    "found": verdict.found,
-                    "wanted": verdict.wanted,
-                    "met": verdict.met,
-                }
-                for verdict in verdicts(figures)
-            },
-            "as_planted": not figures.wrong,
-        }
-    )
 
 
 def as_text(figures: Figures) -> str:
@@ -49,10 +28,11 @@ def as_text(figures: Figures) -> str:
         f"{machine.kernel}, load {machine.load:.2f} before",
         f"PostgreSQL {machine.postgresql}: {settings}",
         f"Python {machine.python}, {packages}",
-        f"statuses: {asked.rows:,} rows, {figures.statuses.heap_bytes / 1e6:,.0f} MB",
         f"pgmend: --jobs {asked.jobs} --memory {asked.memory}; seed {asked.seed}",
-        "",
-        *aligned([_HEADER, *_rows(figures)]),
+    ]
+    for contest in figures.contests:
+        lines += ["", *_contest(contest)]
+    lines += [
         "",
         *aligned([judged(verdict) for verdict in verdicts(figures)], left=(0,)),
         *_truth(figures),
@@ -60,55 +40,9 @@ def as_text(figures: Figures) -> str:
     return "\n".join(lines)
 
 
-def _contest(contest: Contest) -> dict[str, Any]:
-    return {
-        "rows": contest.rows,
-        "heap_bytes": contest.heap_bytes,
-        "planted": asdict(contest.truth),
-        "runs": [asdict(outcome) for outcome in contest.outcomes],
-    }
-
-
-def _rows(figures: Figures) -> Iterator[Sequence[str]]:
-    for outcome in figures.statuses.outcomes:
-        yield _row(outcome.contestant, outcome)
-    for outcome in figures.tenth.outcomes:
-        yield _row(f"{outcome.contestant}, a tenth", outcome)
-    for outcome in figures.one_group.outcomes:
-        yield _row(f"{outcome.contestant}, all one group", outcome)
-
-
-def _row(label: str, outcome: Outcome) -> Sequence[str]:
-    return (
-        label,
-        f"{outcome.rows:,}",
-        f"{outcome.seconds:.2f}",
-        f"{outcome.sweep_seconds:.2f}" if outcome.sweep_seconds else "-",
-        f"{outcome.process_seconds:.2f}",
-        f"{outcome.temp_bytes / 1e6:,.0f} MB" if outcome.temp_bytes else "0",
-        f"{outcome.rss_bytes / 1e6:.0f} MB",
-        f"{outcome.found.groups:,}" if outcome.found else "-",
-    )
-
-
 def judged(verdict: Verdict) -> Sequence[str]:
     """Return the cells of one verdict."""
     return (verdict.text, f"wanted {verdict.wanted}:", verdict.shown, _WORD[verdict.met])
-
-
-def _truth(figures: Figures) -> Iterator[str]:
-    if any(verdict.met is None for verdict in verdicts(figures)):
-        yield f"A dash: not judged below {FROM_ROWS:,} rows, or with other settings."
-    for outcome in figures.wrong:
-        found = outcome.found
-        counts = f"{found.groups:,} groups of {found.rows_in_groups:,} rows" if found else ""
-        yield f"WRONG: {outcome.contestant} found {counts}, not what was planted."
-    if not figures.wrong:
-        truth = figures.statuses.truth
-        yield (
-            f"Every run found what was planted: {truth.groups:,} groups of"
-            f" {truth.rows_in_groups:,} rows in {figures.asked.rows:,}."
-        )
 
 
 def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> Iterator[str]:
@@ -119,3 +53,67 @@ def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> Iterat
             text.ljust(width) if place in left else text.rjust(width)
             for place, (text, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
+
+
+def _contest(contest: Contest) -> Iterator[str]:
+    yield f"{contest.table}: {contest.rows:,} rows, {contest.heap_bytes / 1e6:,.0f} MB"
+    names = contest.names
+    width = max(map(len, names))
+    rows: list[Sequence[str]] = [(_HEADER[0].ljust(width), *_HEADER[1:])]
+    failed = {}
+    for name in names:
+        runs = [run for run in contest.of(name) if run.failure is None]
+        failed[name] = [run for run in contest.of(name) if run.failure is not None]
+        if runs:
+            rows.append((name.ljust(width), *_row(contest, name, runs)))
+    yield from aligned(rows)
+    for name in names:
+        for run in failed[name]:
+            yield f"{name.ljust(width)}  failed: {run.failure}"
+
+
+def _row(contest: Contest, name: str, runs: Sequence[Outcome]) -> Sequence[str]:
+    seconds = [run.seconds for run in runs if run.seconds is not None]
+    net, floor = contest.net_seconds(name), contest.net_seconds(FLOOR.name)
+    swept = median(run.sweep_seconds for run in runs)
+    last = runs[-1]
+    return (
+        f"{min(seconds):.2f}",
+        f"{median(seconds):.2f}",
+        f"{max(seconds):.2f}",
+        f"{net / floor:.2f}" if net is not None and floor else "-",
+        f"{swept:.2f}" if swept else "-",
+        _size(contest.most(name, lambda run: run.rss_bytes)),
+        _size(contest.most(name, lambda run: run.server_private_bytes)),
+        _size(contest.most(name, lambda run: run.temp_bytes)),
+        _size(contest.most(name, lambda run: run.disk_bytes)),
+        _size(contest.most(name, lambda run: run.network_bytes)),
+        f"{last.found.groups:,} of {contest.truth.groups:,}" if last.found else "-",
+        "yes" if last.resumes else "no",
+    )
+
+
+def _size(count: int | None) -> str:
+    if count is None:
+        return "-"
+    if count == 0:
+        return "0"
+    return f"{count / 1e6:,.0f} MB" if count >= 10_000_000 else f"{count / 1e6:,.2f} MB"
+
+
+def _truth(figures: Figures) -> Iterator[str]:
+    if any(verdict.met is None for verdict in verdicts(figures)):
+        yield f"A dash: not judged below {FROM_ROWS:,} rows, or with other settings."
+    for contest, outcome in figures.wrong:
+        found = outcome.found
+        counts = f"{found.groups:,} groups of {found.rows_in_groups:,} rows" if found else ""
+        yield (
+            f"WRONG: {outcome.contestant} found {counts} in {contest.table},"
+            " not what was planted."
+        )
+    if not figures.wrong:
+        truth = figures.statuses.truth
+        yield (
+            f"Every complete run found what was planted: {truth.groups:,} groups of"
+            f" {truth.rows_in_groups:,} rows in {figures.asked.rows:,}."
+        )

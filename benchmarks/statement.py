@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .contest import Outcome
+from .contest import Outcome, noted
 from .measure import measured, open_target
+from .processes import NO_LIMITS, Limits
 from .table import Table
 from .truth import Found
 
@@ -26,7 +27,7 @@ class Statement:
     #: whether each row of the answer is a group: an array of primary keys
     groups: bool
 
-    def run(self, table: Table, scratch: Path) -> Outcome:
+    def run(self, table: Table, scratch: Path, limits: Limits = NO_LIMITS) -> Outcome:
         """Run it once. Raises BenchmarkFailed."""
         task = {
             "query": self.sql.format(table=table.name, key=table.key),
@@ -34,19 +35,14 @@ class Statement:
             "groups": self.groups,
         }
         done = measured(
-            [sys.executable, "-m", "benchmarks.query", open_target(table.dsn), json.dumps(task)],
+            [
+                sys.executable, "-m", "benchmarks.query", open_target(table.reached),
+                json.dumps(task),
+            ],
             dsn=table.dsn,
             scratch=scratch,
-        )
+            limits=limits,
+        )  # fmt: skip
         told = json.loads(done.output)
-        return Outcome(
-            contestant=self.name,
-            rows=table.rows,
-            seconds=told["seconds"],
-            sweep_seconds=0.0,
-            process_seconds=done.seconds,
-            rss_bytes=done.rss_bytes,
-            temp_bytes=done.temp_bytes,
-            temp_files=done.temp_files,
-            found=Found(**told["found"]) if told["found"] else None,
-        )
+        found = Found(**told["found"]) if told["found"] else None
+        return noted(self.name, table, done, seconds=told["seconds"], found=found)

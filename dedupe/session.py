@@ -27,7 +27,8 @@ OLDEST_SERVER = 14
 #: What every transaction runs under, whatever the role or the database sets.
 #: The first block keeps the planner on the heap: an index that lies must not
 #: answer, and a parallel or sequential plan would read the whole table for
-#: each range. The second block fixes how values are written as text.
+#: each range. A session reads its pages itself, without I/O workers (PostgreSQL 18).
+#: The second block fixes how values are written as text.
 PINNED: Mapping[str, str] = {
     "enable_tidscan": "on",
     "enable_seqscan": "off",

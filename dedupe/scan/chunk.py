@@ -35,6 +35,8 @@ from .spill import Words, mix
 OFFSET_BITS = 16
 #: bits of an address below the leaf's number
 LEAF_SHIFT = 48
+#: keys of plain columns from which an address is better sent once for all of them
+_MANY_KEYS = 3
 #: more line pointers than any page of 32 kB holds
 _OFFSETS = 2048
 
@@ -127,17 +129,19 @@ class ChunkReader:
         how the records are put into one value.
         """
         keys = [key for key in self.keys if covers(key, leaf)]
-        tid = "ctid"
+        address = "ctid", "pg_catalog.tidsend(ctid)"
         operands = [[column.expression for column in key.columns] for key in keys]
         parts = [None if key.condition is None else f"({key.condition}\n)" for key in keys]
         tests = [
             key.takes_part(texts, part)
             for key, texts, part in zip(keys, operands, parts, strict=True)
         ]
-        if not all(is_column(operand) for texts in operands for operand in texts):
-            # Each expression is computed once and used in several places; OFFSET 0 keeps the
-            # planner from putting it back into them. Plain columns are cheaper without it.
-            columns = ["ctid AS tid"]
+        plain = all(is_column(operand) for texts in operands for operand in texts)
+        if not plain or len(keys) >= _MANY_KEYS:
+            # Each expression, and the address as it is sent, is computed once and used in
+            # several places; OFFSET 0 keeps the planner from putting it back into them. Few
+            # plain columns are cheaper without it.
+            columns = ["ctid AS tid", "pg_catalog.tidsend(ctid) AS sent"]
             for number, texts in enumerate(operands):
                 columns += [f"{text} AS k{number}_{place}" for place, text in enumerate(texts)]
                 operands[number] = [f"k{number}_{place}" for place in range(len(texts))]
@@ -145,9 +149,9 @@ class ChunkReader:
                     columns.append(f"{part} AS p{number}")
                     parts[number] = f"p{number}"
             source = f"(SELECT {', '.join(columns)} FROM {source} OFFSET 0) AS s"
-            tid = "tid"
+            address = "tid", "sent"
         answers = [
-            answer(key, texts, part, tid, test, packing)
+            answer(key, texts, part, address, test, packing)
             for key, texts, part, test in zip(keys, operands, parts, tests, strict=True)
         ]
         return (

@@ -17,6 +17,8 @@ class RowSql:
 
     digest: str
     tid: str
+    #: the same as it is sent
+    sent: str
     #: whether a row takes part
     takes_part: str
     #: FILTER clause of the key's predicate, or empty
@@ -37,7 +39,7 @@ def is_column(expression: str) -> bool:
 def in_any_order(row: RowSql) -> str:
     """Pack records of rows in any order: address and digest are joined for each row."""
     return (
-        f"pg_catalog.string_agg(pg_catalog.tidsend({row.tid}) OPERATOR(pg_catalog.||)"
+        f"pg_catalog.string_agg({row.sent} OPERATOR(pg_catalog.||)"
         f" {row.digest}, ''::bytea){row.only}"
     )
 
@@ -54,7 +56,7 @@ def in_heap_order(rows: str, *, few: bool, most: int | None) -> Packing:
     """
 
     def packing(row: RowSql) -> str:
-        joined = f"pg_catalog.string_agg({row.digest}, pg_catalog.tidsend({row.tid})){row.only}"
+        joined = f"pg_catalog.string_agg({row.digest}, {row.sent}){row.only}"
         if few or row.only:
             first = f"pg_catalog.min({row.tid}) FILTER (WHERE {row.takes_part})"
         else:
@@ -72,11 +74,13 @@ def answer(
     key: ResolvedKey,
     operands: Sequence[str],
     part: str | None,
-    tid: str,
+    address: tuple[str, str],
     test: str,
     packing: Packing,
 ) -> str:
     """Write, for one key, how many rows take part and their records in one ``bytea``.
+
+    ``address`` is what a row's address is called, and what it is called as it is sent.
 
     Of a plain column the number of records says as much as a count would: NULL.
     """
@@ -87,7 +91,13 @@ def answer(
         counted = "NULL::pg_catalog.int8" if plain else f"pg_catalog.count({operands[0]})"
     else:
         counted = f"pg_catalog.count(*) FILTER (WHERE {takes_part})"
+    tid, sent = address
     row = RowSql(
-        digest=key.digest(operands), tid=tid, takes_part=takes_part, only=only, test=test
+        digest=key.digest(operands),
+        tid=tid,
+        sent=sent,
+        takes_part=takes_part,
+        only=only,
+        test=test,
     )
     return f"{counted}, coalesce({packing(row)}, ''::bytea)"

@@ -8,9 +8,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from benchmarks.failure import BenchmarkFailed
+from benchmarks.failure import BenchmarkFailed, OverLimit
 from benchmarks.measure import measured, own_peak
 from benchmarks.peers import GROUP_BY
+from benchmarks.processes import Limits
 from benchmarks.statement import Statement
 from benchmarks.table import Table
 from benchmarks.truth import Found
@@ -52,6 +53,46 @@ def test_a_contestant_that_fails_ends_the_benchmark(database: str, tmp_path: Pat
     assert measured(argv, dsn=database, scratch=tmp_path, codes=(0, 1)).output == ""
 
 
+def test_all_processes_over_a_limit_are_ended(database: str, tmp_path: Path) -> None:
+    """Scenario: the process that is started stays small enough, the one below it does not.
+    Outcome: both are gone, at once and for the reason that is told.
+    """
+    argv = [sys.executable, "-c", TWO.replace("0.4", "60")]
+    with pytest.raises(OverLimit, match=r"over 0\.1 GB of memory after \d s"):
+        measured(argv, dsn=database, scratch=tmp_path, limits=Limits(rss_bytes=120_000_000))
+    with pytest.raises(OverLimit, match="not done after 1 s"):
+        measured(argv, dsn=database, scratch=tmp_path, limits=Limits(seconds=1.0))
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            assert b"bytearray(b'x')" not in command.read_bytes()
+        except OSError:
+            continue
+
+
+def test_memory_of_the_server_is_that_of_its_sessions(database: str, tmp_path: Path) -> None:
+    """Outcome: a sort in memory is seen, a sum is not, and files have their size."""
+    program = (
+        "import psycopg, sys, time, pathlib;"
+        "pathlib.Path('file').write_bytes(bytes(1000000));"
+        "connection = psycopg.connect(sys.argv[1]);"
+        "connection.execute(\"SET work_mem = '200MB'\");"
+        "connection.execute(sys.argv[2]);"
+        "time.sleep(0.2)"
+    )
+    small, large = (
+        measured([sys.executable, "-c", program, database, query], dsn=database, scratch=tmp_path)
+        for query in (
+            "SELECT count(*) FROM generate_series(1, 10)",
+            "DECLARE c CURSOR FOR SELECT FROM generate_series(1, 400000) n ORDER BY n % 9; FETCH c",
+        )
+    )
+    assert small.disk_bytes == large.disk_bytes == 1_000_000
+    if small.server_private_bytes is None:
+        pytest.skip("the server is on another machine")
+    assert large.server_private_bytes is not None
+    assert small.server_private_bytes < 20_000_000 < large.server_private_bytes < 200_000_000
+
+
 def test_temporary_bytes_are_those_of_the_statement(database: str, tmp_path: Path) -> None:
     """Outcome: a statement that spills is told from one that does not, run after run."""
     with psycopg.connect(database) as connection:
@@ -61,7 +102,8 @@ def test_temporary_bytes_are_those_of_the_statement(database: str, tmp_path: Pat
         )
         connection.execute("ANALYZE t")
     table = Table(
-        dsn=database, name="t", key="k", index=None, rows=100_000, heap_bytes=0,
+        dsn=database, name="t", key="k", index=None, rows=100_000, keyed_rows=100_000,
+        heap_bytes=0,
         truth=Found(groups=1, rows_in_groups=2, fingerprint=None),
     )  # fmt: skip
     small, large = (

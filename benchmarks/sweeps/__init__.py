@@ -1,0 +1,1 @@
+"""Sweeps: one setting changed at a time, and what that does to a scan."""
