@@ -1,7 +1,7 @@
 # Every target makes .venv and installs what it needs: Python 3.11+ and make are enough.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench bench-repair docs clean
+.PHONY: help demo test test-slow lint bench bench-page bench-check bench-repair docs clean
 
 # The first Python that is new enough; say PYTHON=… to choose one.
 PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -39,6 +39,15 @@ lint: .venv/.installed ## ruff and mypy --strict
 
 bench: .venv/.bench-installed ## figures beside a floor and peers: make bench ROWS=50000000 KEEP=/var/tmp/bench OUTPUT=results.json
 	$(BIN)/python -m benchmarks --rows $(or $(ROWS),1000000) $(if $(KEEP),--keep '$(KEEP)') $(if $(OUTPUT),--output '$(OUTPUT)')
+
+RESULTS := docs/benchmarks/results.json
+bench-page: .venv/.bench-installed ## benchmark and sweeps at 50 million rows, written to docs/benchmarks: an hour and a half
+	$(BIN)/python -m benchmarks --rows $(or $(ROWS),50000000) --keep '$(or $(KEEP),/var/tmp/pgmend-benchmark)' --output $(RESULTS)
+	$(BIN)/python -m benchmarks.sweeps --most $(or $(ROWS),50000000) --keep '$(or $(KEEP),/var/tmp/pgmend-benchmark)' --into $(RESULTS)
+	$(BIN)/python -m benchmarks.page $(RESULTS) --into docs/benchmarks
+
+bench-check: .venv/.installed ## has a scan become slower? ratios over a small table, as CI runs it
+	$(BIN)/python -m benchmarks.regression
 
 bench-repair: .venv/.installed ## repair and undo beside SQL written by hand: make bench-repair ROWS=1000000
 	$(BIN)/python -m benchmarks.repair --rows $(or $(ROWS),5000000)

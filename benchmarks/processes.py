@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 #: seconds between two looks
-LOOK_SECONDS = 0.05
+LOOK_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

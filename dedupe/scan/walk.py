@@ -27,7 +27,7 @@ Slice = tuple[float, Words, Words]
 
 _STEP_BITS = 12
 #: records of a range that is worked on in the processor's cache
-_QUICK_RECORDS = 1 << 17
+_QUICK_RECORDS = 250_000
 #: records of a range for each run at least, so that it is read by whole pages
 _RECORDS_A_RUN = 1024
 #: places of buckets in runs that are held at a time, 4 bytes each

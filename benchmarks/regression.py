@@ -1,0 +1,101 @@
+"""``python -m benchmarks.regression``: has a scan become slower? Ratios over a small table, for CI.
+
+Both ratios are to the floor of the same round, so that a slow machine slows both sides: the
+time of a scan, and the processor time that the scan takes in its own process. The second
+hardly feels what else the machine does. Medians of the rounds are judged.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import click
+
+from . import machine
+from .cache import place
+from .command import Code, run, tell
+from .floor import FLOOR
+from .measure import measured, open_target
+from .need import needed_bytes
+from .table import Table, statuses, warm
+
+#: what a sound scan stays below; docs/benchmarks.md has the noise that they were set from
+MOST_SECONDS = 4.5
+MOST_CPU_SECONDS = 1.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ratios:
+    """A scan over the floor of the same round."""
+
+    #: time of the scan
+    seconds: float
+    #: processor time of its process, the server's left out
+    cpu_seconds: float
+
+
+@click.command()
+@click.option("--rows", type=click.IntRange(min=10_000), default=1_000_000, show_default=True)
+@click.option("--rounds", type=click.IntRange(min=1), default=9, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def regression(*, rows: int, rounds: int, as_json: bool) -> Code:
+    """Compare a scan with the floor; exit with 1 where it takes too much of it."""
+    machine.check_space(rows, needed_bytes(rows), None)
+    with tempfile.TemporaryDirectory(prefix="pgmend-benchmark-") as scratch, place(None) as (
+        _,
+        store,
+    ):
+        tell(f"building {rows:,} statuses")
+        with statuses(store, rows, 1) as table:
+            # The first of each is not counted: it finds caches as the build left them.
+            seen = [_once(table, Path(scratch)) for _ in range(rounds + 1)][1:]
+    found = Ratios(
+        seconds=median(one.seconds for one in seen),
+        cpu_seconds=median(one.cpu_seconds for one in seen),
+    )
+    slower = found.seconds > MOST_SECONDS or found.cpu_seconds > MOST_CPU_SECONDS
+    if as_json:
+        print(json.dumps({**asdict(found), "rounds": [asdict(one) for one in seen]}))
+    else:
+        print(f"scan / floor: {found.seconds:.2f}, at most {MOST_SECONDS} is wanted")
+        print(
+            f"its own processor time / floor: {found.cpu_seconds:.2f},"
+            f" at most {MOST_CPU_SECONDS} is wanted"
+        )
+        print("FAIL: a scan has become slower" if slower else "PASS")
+    return Code.MISSED if slower else Code.MEASURED
+
+
+def _once(table: Table, scratch: Path) -> Ratios:
+    """Run the floor and a scan, each in a process of its own."""
+    warm(table.dsn, table.name)
+    floor = FLOOR.run(table, scratch).seconds or 0.0
+    where = scratch / "run"
+    try:
+        done = measured(
+            [
+                sys.executable, "-m", "benchmarks.sweeps.scanning",
+                open_target(table.dsn), table.name, json.dumps([[table.key]]), str(where),
+            ],
+            dsn=table.dsn,
+            scratch=scratch,
+        )  # fmt: skip
+    finally:
+        shutil.rmtree(where, ignore_errors=True)
+    told = json.loads(done.output)
+    return Ratios(seconds=told["seconds"] / floor, cpu_seconds=told["cpu_seconds"] / floor)
+
+
+def main() -> Code:
+    """Compare and say how it ended."""
+    return run(regression)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
