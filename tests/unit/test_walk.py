@@ -175,7 +175,7 @@ def test_memory_is_bounded_by_the_limit(tmp_path: Path) -> None:
     assert peak < limit * (BYTES_PER_RECORD + RECORD_BYTES) + (1 << 20)
 
 
-def many(spill: Spill, records: int = 600_000) -> None:
+def many(spill: Spill, records: int = 2_000_000) -> None:
     """Spill records of random digests, and twins for the first thousand of each run."""
     random = np.random.default_rng(7)
     for _ in range(2):
