@@ -133,7 +133,7 @@ def _machine(machine: Row, asked: Row) -> Iterator[str]:
         "Processor": machine.get("processor"),
         "Cores": machine.get("cores"),
         "Memory": None if memory is None else f"{memory / 2**30:.0f} GiB",
-        "Load before": machine.get("load"),
+        "Load before": _times(number(machine, "load")),
         "Kernel": machine.get("kernel"),
         "PostgreSQL": machine.get("postgresql"),
         "Settings of the server": _pairs(machine.get("settings")),
@@ -190,7 +190,7 @@ def _contest(contest: Row, pictures: Iterable[Sequence[str]]) -> Iterator[str]:
         for name, known in EXPECTED.items()
         if not any(re.fullmatch(known, one.name, re.IGNORECASE) for one in standing)
     ]
-    if absent:
+    if absent and len(standing) > 1:
         yield from ("", f"not run: {'; '.join(map(plain, absent))}")
 
 

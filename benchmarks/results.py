@@ -21,7 +21,8 @@ def as_dict(figures: Figures) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "made_at": figures.made_at,
-        "asked": asdict(figures.asked),
+        # Where the tables are kept is nobody else's business.
+        "asked": {**asdict(figures.asked), "keep": figures.asked.keep is not None},
         "machine": asdict(figures.machine),
         "contests": [_contest(contest) for contest in figures.contests],
         "verdicts": [asdict(verdict) for verdict in verdicts(figures)],

@@ -62,6 +62,8 @@ def told_memory(contest: Row) -> str:
         text += f" and {in_mb(server)} in the server"
     files = number_or(ours.most("temp_bytes"), 0)
     text += f", and {in_mb(files) if files else 'no'} temporary files"
+    if not standing:
+        return text
     spilled = sum(1 for one in standing if one.most("temp_bytes"))
     return f"{text}; {spilled} of {len(standing)} others wrote temporary files"
 
@@ -127,7 +129,7 @@ def titled(results: Row) -> dict[str, str]:
     sweeps = results.get("sweeps") or {}
     titles = {}
     for name, contest in contests(results):
-        if contest.get("outcomes"):
+        if len(standings(contest)) > 1:  # who ran alone is compared with nobody
             titles[f"peers_{name}"] = told(contest)
             titles[f"memory_{name}"] = told_memory(contest)
     if any(net(row) and number(row, "rows") for row in sweeps.get("rows") or ()):
