@@ -288,7 +288,7 @@ def test_plots_of_hostile_and_missing_figures(tmp_path: Path) -> None:
         outcome("nothing known", None, failure=HOSTILE, rss_bytes=None, temp_bytes=None),
         outcome(HOSTILE, 10),
     ]
-    results["contests"].append({**contest, "rows": 100, "outcomes": contest["outcomes"][:1]})
+    results["contests"].append({**contest, "rows": 100, "outcomes": contest["outcomes"][:2]})
     results["sweeps"] = {
         "rows": [{"rows": 5, "seconds": 2}], "live": [{"load": HOSTILE}], "jobs": [{"jobs": 1}],
     }  # fmt: skip
