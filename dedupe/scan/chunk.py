@@ -37,6 +37,8 @@ OFFSET_BITS = 16
 LEAF_SHIFT = 48
 #: keys of plain columns from which an address is better sent once for all of them
 _MANY_KEYS = 3
+#: share of rows that do not take part in a key from which each row is looked at for that first
+_SPARSE = 0.2
 #: more line pointers than any page of 32 kB holds
 _OFFSETS = 2048
 
@@ -119,6 +121,8 @@ class ChunkReader:
         self.keys = tuple(keys)
         self._horizon = horizon
         self._checked: set[int] = set()
+        # What the last chunk of any worker told; a statement is right either way.
+        self._sparse: frozenset[int] = frozenset()
         #: the path that the key expressions are read under
         self.search_path = shared_search_path(keys)
 
@@ -128,7 +132,8 @@ class ChunkReader:
         ``source`` stands behind FROM and gives ``ctid`` and all columns; ``packing`` is
         how the records are put into one value.
         """
-        keys = [key for key in self.keys if covers(key, leaf)]
+        places = [place for place, key in enumerate(self.keys) if covers(key, leaf)]
+        keys = [self.keys[place] for place in places]
         address = "ctid", "pg_catalog.tidsend(ctid)"
         operands = [[column.expression for column in key.columns] for key in keys]
         parts = [None if key.condition is None else f"({key.condition}\n)" for key in keys]
@@ -151,8 +156,10 @@ class ChunkReader:
             source = f"(SELECT {', '.join(columns)} FROM {source} OFFSET 0) AS s"
             address = "tid", "sent"
         answers = [
-            answer(key, texts, part, address, test, packing)
-            for key, texts, part, test in zip(keys, operands, parts, tests, strict=True)
+            answer(key, texts, part, address, test, packing, sparse=place in self._sparse)
+            for place, key, texts, part, test in zip(
+                places, keys, operands, parts, tests, strict=True
+            )
         ]
         return (
             f"SELECT pg_catalog.pg_relation_filenode({leaf.oid}::pg_catalog.oid)::pg_catalog.int8,"
@@ -237,26 +244,27 @@ class ChunkReader:
             if not covers(key, leaf):
                 keys.append(_NOTHING)
                 continue
-            counted, packed = next(parts), next(parts)
-            taking_part = len(packed) // WIRE_BYTES if counted is None else counted
-            if len(packed) != WIRE_BYTES * taking_part:
+            counted, first, packed = next(parts), next(parts), next(parts)
+            records, left_over = divmod(len(packed) + len(first or b""), WIRE_BYTES)
+            if left_over or counted not in {None, records}:
                 raise QueryFailed(
-                    f"the server returned {len(packed) // WIRE_BYTES} records for"
-                    f" {taking_part} rows of {leaf.label}, key {key.name}",
+                    f"the server returned {records} records for {counted} rows of {leaf.label},"
+                    f" key {key.name}",
                     hint="The key's expressions or its predicate are not immutable;"
                     " such a key cannot be scanned.",
                 )
-            raw = np.frombuffer(packed, _WIRE)
-            digests: Words = raw["digest"].astype(np.uint64)
-            addresses: Words = raw["head"].astype(np.uint64)
-            addresses >>= np.uint64(64 - LEAF_SHIFT)
+            digests, addresses = _unpacked(records, first, packed)
             addresses |= np.uint64(leaf.number << LEAF_SHIFT)
             keys.append(
                 KeyRecords(
                     digests=digests if key.scattered else mix(digests),
                     addresses=addresses,
-                    left_out=rows - taking_part,
+                    left_out=rows - records,
                 )
+            )
+        if rows:
+            self._sparse = frozenset(
+                place for place, records in enumerate(keys) if records.left_out > rows * _SPARSE
             )
         return Chunk(rows=rows, keys=tuple(keys), history=history)
 
@@ -296,6 +304,22 @@ class ChunkReader:
         except UnreadableData:
             return True
         return False
+
+
+def _unpacked(records: int, first: bytes | None, packed: bytes) -> tuple[Words, Words]:
+    """Read digests and addresses out of the server's answer; ``first`` stands before it."""
+    if first is None:
+        raw = np.frombuffer(packed, _WIRE)
+        addresses: Words = raw["head"].astype(np.uint64)
+        addresses >>= np.uint64(64 - LEAF_SHIFT)
+        return raw["digest"].astype(np.uint64), addresses
+    digests = np.ndarray(records, ">u8", packed, 0, (WIRE_BYTES,))
+    addresses = np.empty(records, np.uint64)
+    addresses[0] = int.from_bytes(first, "big") << (64 - LEAF_SHIFT)
+    # Behind the first digest: an address and the two bytes that follow it.
+    addresses[1:] = np.ndarray(records - 1, ">u8", packed, 8, (WIRE_BYTES,))
+    addresses >>= np.uint64(64 - LEAF_SHIFT)
+    return digests.astype(np.uint64), addresses
 
 
 def blocks_now(session: Session, leaf: Leaf) -> int:

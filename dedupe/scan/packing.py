@@ -23,12 +23,15 @@ class RowSql:
     takes_part: str
     #: FILTER clause of the key's predicate, or empty
     only: str
+    #: FILTER clause that leaves out rows before anything is computed for them, or empty
+    early: str
     #: whether a row of the heap takes part, where nothing has another name yet
     test: str
 
 
-#: Writes how the records of rows become one value.
-Packing = Callable[[RowSql], str]
+#: Writes how the records of rows become two values: the first address, if the records begin
+#: with a digest, and all that follows.
+Packing = Callable[[RowSql], tuple[str, str]]
 
 
 def is_column(expression: str) -> bool:
@@ -36,9 +39,9 @@ def is_column(expression: str) -> bool:
     return _COLUMN.fullmatch(expression) is not None
 
 
-def in_any_order(row: RowSql) -> str:
+def in_any_order(row: RowSql) -> tuple[str, str]:
     """Pack records of rows in any order: address and digest are joined for each row."""
-    return (
+    return "NULL::bytea", (
         f"pg_catalog.string_agg({row.sent} OPERATOR(pg_catalog.||)"
         f" {row.digest}, ''::bytea){row.only}"
     )
@@ -55,17 +58,15 @@ def in_heap_order(rows: str, *, few: bool, most: int | None) -> Packing:
     leaves many out: then the least of them is kept while they are read.
     """
 
-    def packing(row: RowSql) -> str:
-        joined = f"pg_catalog.string_agg({row.digest}, {row.sent}){row.only}"
+    def packing(row: RowSql) -> tuple[str, str]:
+        joined = f"pg_catalog.string_agg({row.digest}, {row.sent}){row.early}"
         if few or row.only:
             first = f"pg_catalog.min({row.tid}) FILTER (WHERE {row.takes_part})"
         else:
             first = f"(SELECT ctid FROM {rows} AND {row.test} LIMIT 1)"
         fits = "" if most is None else f"pg_catalog.count(*) OPERATOR(pg_catalog.<=) {most} AND "
-        return (
-            f"CASE WHEN {fits}{joined} IS NOT NULL"
-            f" THEN pg_catalog.tidsend({first}) OPERATOR(pg_catalog.||) {joined} END"
-        )
+        there = f"CASE WHEN {fits}{joined} IS NOT NULL THEN"
+        return f"{there} pg_catalog.tidsend({first}) END", f"{there} {joined} END"
 
     return packing
 
@@ -77,11 +78,15 @@ def answer(
     address: tuple[str, str],
     test: str,
     packing: Packing,
+    *,
+    sparse: bool,
 ) -> str:
-    """Write, for one key, how many rows take part and their records in one ``bytea``.
+    """Write, for one key, how many rows take part and their records in two values.
 
+    These are the first address, where the records begin with a digest, and one ``bytea``.
     ``address`` is what a row's address is called, and what it is called as it is sent.
 
+    ``sparse``: many rows do not take part, so that it pays to look at that first.
     Of a plain column the number of records says as much as a count would: NULL.
     """
     takes_part = key.takes_part(operands, part)
@@ -98,6 +103,8 @@ def answer(
         sent=sent,
         takes_part=takes_part,
         only=only,
+        early=f" FILTER (WHERE {takes_part})" if sparse else only,
         test=test,
     )
-    return f"{counted}, coalesce({packing(row)}, ''::bytea)"
+    head, packed = packing(row)
+    return f"{counted}, {head}, coalesce({packed}, ''::bytea)"

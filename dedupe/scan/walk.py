@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 
+from .ahead import Ahead, Slice, Stretch
 from .scratch import Scratch
 from .spill import BUCKET_BITS, BUCKETS, Spill, SpillRun, Words, sliced
 
@@ -22,14 +23,14 @@ from .spill import BUCKET_BITS, BUCKETS, Spill, SpillRun, Words, sliced
 BYTES_PER_RECORD = 64
 
 Places = npt.NDArray[np.int64]
-#: share of the walk that is done, digests, addresses
-Slice = tuple[float, Words, Words]
 
 _STEP_BITS = 12
 #: records of a range that is worked on in the processor's cache
 _QUICK_RECORDS = 250_000
 #: records of a range for each run at least, so that it is read by whole pages
 _RECORDS_A_RUN = 1024
+#: share of the limit that slices may hold while they wait to be worked on
+_SHARE_AHEAD = 8
 #: places of buckets in runs that are held at a time, 4 bytes each
 _WINDOW_OFFSETS = 1 << 18
 #: slots for each record at least; as many again at most, and twice that where buckets leave gaps
@@ -57,30 +58,17 @@ def candidates(
     threads = max(1, min(threads, limit // widest))
     stretches = _stretches(spill, runs, sizes, limit, quick)
     with ThreadPoolExecutor(threads, thread_name_prefix="pgmend-walk") as pool:
-        coming: deque[tuple[Iterator[Slice], Future[Slice | None]]] = deque()
-        for stretch in stretches:
-            coming.append((stretch, pool.submit(next, stretch, None)))
-            if len(coming) > threads:
-                yield from _made(pool, *coming.popleft())
-        while coming:
-            yield from _made(pool, *coming.popleft())
-
-
-def _made(
-    pool: ThreadPoolExecutor, stretch: Iterator[Slice], coming: Future[Slice | None]
-) -> Generator[Slice, None, None]:
-    """Yield the slices of a stretch; the next one is made while the last one is worked on."""
-    while (made := coming.result()) is not None:
-        coming = pool.submit(next, stretch, None)
-        yield made
-        # Let go of it before the one after next is made.
-        del made
+        ahead = Ahead(pool, stretches, threads, limit // _SHARE_AHEAD)
+        try:
+            yield from ahead.slices()
+        finally:
+            ahead.end()
 
 
 def _stretches(
     spill: Spill, runs: list[SpillRun], sizes: Places, limit: int, wanted: int
-) -> Iterator[Iterator[Slice]]:
-    """Cut all buckets into stretches of about ``wanted`` records; each makes its slices.
+) -> Iterator[Stretch]:
+    """Cut all buckets into stretches of about ``wanted`` records.
 
     A bucket of more than ``limit`` records is a stretch of several slices.
     """
@@ -101,9 +89,12 @@ def _stretches(
                 high += 1
             parts = sliced(runs, offsets[:, low - first], offsets[:, high - first])
             if size > limit:
-                yield _refined(spill, parts, limit, done / total)
+                slices = _refined(spill, parts, limit, done / total)
+                yield Stretch(slices=slices, several=True)
             elif size:
-                yield _plain(spill, parts, (low, high), (done + size) / total, scratches)
+                share = (done + size) / total
+                slices = _plain(spill, parts, (low, high), share, scratches)
+                yield Stretch(slices=slices, several=False)
             done += size
             low = high
 

@@ -52,7 +52,9 @@ def test_kept_tables_are_used_again(keep: Path) -> None:
             assert table.truth == first.truth
             assert table.heap_bytes == first.heap_bytes
         with psycopg.connect(table.dsn, autocommit=True) as connection:
-            connection.execute("DELETE FROM statuses WHERE id IN (SELECT id FROM statuses LIMIT 900)")
+            connection.execute(
+                "DELETE FROM statuses WHERE id IN (SELECT id FROM statuses LIMIT 900)"
+            )
             connection.execute("VACUUM (DISABLE_PAGE_SKIPPING) statuses")
         with pytest.raises(UnfitCache, match="9,100 rows"), statuses(store, 10_000, 1):
             pass

@@ -329,6 +329,37 @@ def test_blocks_that_get_fuller_are_read_in_chunks_that_the_memory_holds(
     assert refused, "no chunk was ever too large: the scenario shows nothing"
 
 
+def test_stretches_of_nulls_and_stretches_without_are_read_alike(
+    database: str, db: Connection, place: Path, moments: Moments
+) -> None:
+    """Scenario: keys, then two NULLs of three, then keys again, in many chunks, and a second
+    key over the same rows that leaves none out.
+    Outcome: both keys' groups are those of the heap, and every row is accounted for.
+    """
+    db.execute("CREATE TABLE holes (id int8 NOT NULL, k text, filler text NOT NULL)")
+    db.execute(
+        "INSERT INTO holes SELECT n % 29990, CASE WHEN n BETWEEN 10000 AND 20000 AND n % 3 > 0"
+        " THEN NULL ELSE (n % 29000)::text END, repeat('x', 100) FROM generate_series(1, 30000) n"
+    )
+    keys = [MatchKey.from_columns("holes", name) for name in ("k", "id")]
+    run = scan(database, keys, place, jobs=2, on_progress=moments)
+    assert moments.chunks[RunStatus.SCANNING] > 20
+    for number, name in enumerate(("k", "id")):
+        found = {
+            tuple(sorted(str(member.ctid) for member in group.members))
+            for group in run.groups()
+            if group.key_name == run.keys[number].name
+        }
+        wanted = db.execute(
+            f"SELECT array_agg(ctid::text ORDER BY ctid::text) FROM holes WHERE {name} IS NOT NULL"
+            f" GROUP BY {name} HAVING count(*) > 1"
+        ).fetchall()
+        assert found == {tuple(sorted(ctids)) for (ctids,) in wanted}
+        assert found
+    nulls = db.execute("SELECT count(*) - count(k) FROM holes").fetchone()
+    assert [key.left_out for key in run.keys] == [*nulls, 0]
+
+
 def walk(
     order: PhysicalOrder, session: Session, leaf: Leaf, segment: Segment, size: ChunkSize
 ) -> list[int]:
