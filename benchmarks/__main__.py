@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import click
 
-from . import machine, report, results
-from .cache import kept
-from .command import Code, run, tell
+from . import need, report, results
+from .command import Code, check_keep, run, tell
 from .course import measure
 from .figures import Asked
-from .need import needed_bytes, needed_seconds, scratch_bytes
 from .targets import FROM_ROWS, verdicts
 
 
@@ -61,8 +58,7 @@ def benchmark(
     output: Path | None,
 ) -> Code:
     """Measure pgmend beside a floor and its peers over two of Mastodon's tables."""
-    if keep is not None and os.environ.get("PGMEND_LAB_DSN"):
-        raise click.UsageError("--keep has a server of its own: unset PGMEND_LAB_DSN")
+    check_keep(keep)
     asked = Asked(
         rows=rows,
         rounds=rounds or (3 if rows >= FROM_ROWS else 1),
@@ -72,13 +68,8 @@ def benchmark(
         limit=limit,
         keep=None if keep is None else str(keep.absolute()),
     )
-    if keep is None:
-        needed = needed_bytes(rows)
-    else:
-        needed = needed_bytes(rows, keep=True, there=kept(keep), seed=seed)
-        machine.check_space(rows, scratch_bytes(rows))
-    _, place = machine.check_space(rows, needed, keep)
-    minutes = needed_seconds(rows) / 60
+    needed, place = need.check(rows, keep, seed)
+    minutes = need.needed_seconds(rows) / 60
     tell(f"{rows:,} rows need up to {needed / 1e9:.1f} GB under {place}, and {minutes:.0f} minutes")
     figures = measure(asked, tell)
     if output is not None:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from types import FrameType
 
 import click
@@ -45,6 +46,12 @@ def run(command: click.Command) -> Code:
     except (BenchmarkFailed, DedupeError) as error:
         tell(f"error: {error}")
         return Code.USAGE if isinstance(error, TooLittleSpace | UnfitCache) else Code.FAILURE
+
+
+def check_keep(keep: Path | None) -> None:
+    """Refuse kept tables beside a server that PGMEND_LAB_DSN names. Raises click.UsageError."""
+    if keep is not None and os.environ.get("PGMEND_LAB_DSN"):
+        raise click.UsageError("--keep has a server of its own: unset PGMEND_LAB_DSN")
 
 
 def tell(line: str) -> None:

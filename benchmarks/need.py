@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
+from .cache import kept
+from .machine import check_space
 from .table import CLUSTER_BYTES, copies_of, name_of
 
 
@@ -52,7 +55,15 @@ def needed_bytes(
     return CLUSTER_BYTES + stays + max(count * row.comes for _, count, row in every)
 
 
-def scratch_bytes(rows: int) -> int:
+def check(rows: int, keep: Path | None, seed: int) -> tuple[int, Path]:
+    """Return the bytes needed and where. Raises TooLittleSpace, UnfitCache."""
+    if keep is None:
+        return check_space(rows, needed_bytes(rows))
+    check_space(rows, _scratch_bytes(rows))
+    return check_space(rows, needed_bytes(rows, keep=True, there=kept(keep), seed=seed), keep)
+
+
+def _scratch_bytes(rows: int) -> int:
     """Reckon what the contestants' own files take, which are under TMPDIR in any case."""
     return max(rows * _STATUS.comes, copies_of(rows) * _COPY.comes)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,16 +39,13 @@ class Scan:
     def run(self, table: Table, scratch: Path, limits: Limits = NO_LIMITS) -> Outcome:
         """Scan once and remove the run directory. Raises BenchmarkFailed."""
         place = scratch / "run"
-        key = self.key or (("--index", table.index) if table.index else ("--key", table.key))
         try:
             with bystander(table.dsn):
                 done = measured(
-                    [
-                        sys.executable, "-m", "cli", "scan", table.name, *key,
-                        "--dbname", open_target(table.reached), "--no-password",
-                        "--jobs", str(self.jobs), "--memory", self.memory,
-                        "--run", str(place), "--json", "--quiet", *self.options,
-                    ],
+                    scan_command(
+                        table, place, "--jobs", str(self.jobs), "--memory", self.memory,
+                        "--json", *self.options, key=self.key,
+                    ),
                     dsn=table.dsn,
                     scratch=scratch,
                     codes=(0, 1),
@@ -67,6 +65,17 @@ class Scan:
             resumes=True,
         )
         return replace(outcome, rss_bytes=max(done.rss_bytes, told["peak_rss_bytes"]))
+
+
+def scan_command(
+    table: Table, place: Path, *options: str, key: Sequence[str] = ()
+) -> list[str]:
+    """Return the command that scans a table into a run directory, for its own key or another."""
+    return [
+        sys.executable, "-m", "cli", "scan", table.name, *(key or table.key_options),
+        "--dbname", open_target(table.reached), "--no-password",
+        "--run", str(place), "--quiet", *options,
+    ]  # fmt: skip
 
 
 def _found(told: dict[str, Any], place: Path, table: Table) -> Found:

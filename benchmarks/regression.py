@@ -8,7 +8,6 @@ hardly feels what else the machine does. Medians of the rounds are judged.
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
@@ -17,17 +16,17 @@ from statistics import median
 
 import click
 
-from . import machine
+from . import need
 from .cache import place
 from .command import Code, run, tell
 from .floor import FLOOR
-from .measure import measured, open_target
-from .need import needed_bytes
+from .sweeps.scanned import scanned_for
 from .table import Table, statuses, warm
 
 #: what a sound scan stays below; docs/benchmarks.md has the noise that they were set from
 MOST_SECONDS = 2.5
 MOST_CPU_SECONDS = 1.2
+_SEED = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +50,13 @@ def slower(found: Ratios) -> bool:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def regression(*, rows: int, rounds: int, as_json: bool) -> Code:
     """Compare a scan with the floor; exit with 1 where it takes too much of it."""
-    machine.check_space(rows, needed_bytes(rows), None)
+    need.check(rows, None, _SEED)
     with tempfile.TemporaryDirectory(prefix="pgmend-benchmark-") as scratch, place(None) as (
         _,
         store,
     ):
         tell(f"building {rows:,} statuses")
-        with statuses(store, rows, 1) as table:
+        with statuses(store, rows, _SEED) as table:
             # The first of each is not counted: it finds caches as the build left them.
             seen = [_once(table, Path(scratch)) for _ in range(rounds + 1)][1:]
     found = Ratios(
@@ -80,19 +79,7 @@ def _once(table: Table, scratch: Path) -> Ratios:
     """Run the floor and a scan, each in a process of its own."""
     warm(table.dsn, table.name)
     floor = FLOOR.run(table, scratch).seconds or 0.0
-    where = scratch / "run"
-    try:
-        done = measured(
-            [
-                sys.executable, "-m", "benchmarks.sweeps.scanning",
-                open_target(table.dsn), table.name, json.dumps([[table.key]]), str(where),
-            ],
-            dsn=table.dsn,
-            scratch=scratch,
-        )  # fmt: skip
-    finally:
-        shutil.rmtree(where, ignore_errors=True)
-    told = json.loads(done.output)
+    told = scanned_for(table, [[table.key]], scratch)
     return Ratios(seconds=told["seconds"] / floor, cpu_seconds=told["cpu_seconds"] / floor)
 
 

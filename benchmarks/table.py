@@ -62,6 +62,11 @@ class Table:
     truth: Found
 
     @property
+    def key_options(self) -> tuple[str, ...]:
+        """The options of a scan that name the key."""
+        return ("--index", self.index) if self.index else ("--key", self.key)
+
+    @property
     def reached(self) -> str:
         """The connection string that contestants are given."""
         return self.relay or self.dsn
@@ -184,9 +189,7 @@ def _statuses(dsn: str, rows: int, seed: int, share: float) -> Table:
 
 def _conversations(dsn: str, rows: int, seed: int) -> Table:
     shape = CONVERSATIONS
-    groups = plan(
-        rows, seed=seed, duplicate_rate=DUPLICATES, group_sizes=_SIZES, largest_group=0
-    )
+    groups = _groups(rows, seed)
     with psycopg.connect(dsn) as connection:
         connection.execute("SET work_mem = '256MB'; SET maintenance_work_mem = '1GB'")
         connection.execute(f"CREATE TABLE {shape.name} ({shape.columns})")
@@ -223,9 +226,7 @@ def _conversations(dsn: str, rows: int, seed: int) -> Table:
 
 
 def _keyed(dsn: str, rows: int, seed: int) -> Table:
-    groups = plan(
-        rows, seed=seed, duplicate_rate=DUPLICATES, group_sizes=_SIZES, largest_group=0
-    )
+    groups = _groups(rows, seed)
     with psycopg.connect(dsn) as connection:
         connection.execute(
             "CREATE TABLE keyed (id bigint NOT NULL, number bigint NOT NULL, token uuid NOT NULL,"
@@ -254,6 +255,10 @@ def _keyed(dsn: str, rows: int, seed: int) -> Table:
         heap_bytes=settle(dsn, "keyed"),
         truth=found_in(groups),
     )
+
+
+def _groups(rows: int, seed: int) -> Groups:
+    return plan(rows, seed=seed, duplicate_rate=DUPLICATES, group_sizes=_SIZES, largest_group=0)
 
 
 def _plant(connection: psycopg.Connection[tuple[object, ...]], groups: Groups) -> None:

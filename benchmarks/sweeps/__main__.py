@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -14,10 +13,9 @@ import click
 
 from dedupe.lab import Server
 
-from .. import machine, results
+from .. import need, results
 from ..cache import place
-from ..command import Code, run, tell
-from ..need import needed_bytes
+from ..command import Code, check_keep, run, tell
 from ..table import Store, Table, statuses
 from . import keys, kills, live, settings, shares
 from .scanned import Sweeper
@@ -70,13 +68,11 @@ def sweep(
     into: Path | None,
 ) -> Code:
     """Measure a scan with one setting changed at a time."""
-    if keep is not None and os.environ.get("PGMEND_LAB_DSN"):
-        raise click.UsageError("--keep has a server of its own: unset PGMEND_LAB_DSN")
+    check_keep(keep)
     known = results.load(into) if into else {}
     wanted = only or _NAMES
     largest = most or rows
-    space = needed_bytes(max(rows, largest), keep=keep is not None)
-    needed, where = machine.check_space(max(rows, largest), space, keep)
+    needed, where = need.check(max(rows, largest), keep, seed)
     tell(f"sweeps need up to {needed / 1e9:.1f} GB under {where}")
     found: dict[str, list[dict[str, Any]]] = {}
 

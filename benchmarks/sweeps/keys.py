@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from ..bystander import bystander
 from ..floor import FLOOR
-from ..measure import measured, open_target
 from ..ours import Scan
 from ..table import Store, Table, keyed, warm
-from .scanned import Sweeper, shown
+from .scanned import Sweeper, scanned_for, shown
 from .settings import USUAL
 
 
@@ -78,19 +72,5 @@ def five(sweeper: Sweeper, table: Table) -> Iterator[dict[str, Any]]:
 def _seconds(sweeper: Sweeper, table: Table, keys: Sequence[Sequence[str]]) -> float:
     """Scan for some keys in a process of its own; return its seconds, the sweep's included."""
     warm(table.dsn, table.name)
-    place = Path(tempfile.mkdtemp(dir=sweeper.scratch))
-    try:
-        with bystander(table.dsn):
-            done = measured(
-                [
-                    sys.executable, "-m", "benchmarks.sweeps.scanning",
-                    open_target(table.dsn), table.name, json.dumps(keys), str(place / "run"),
-                ],
-                dsn=table.dsn,
-                scratch=place,
-            )  # fmt: skip
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-    return float(json.loads(done.output)["seconds"])
-
-
+    with bystander(table.dsn):
+        return scanned_for(table, keys, sweeper.scratch)["seconds"]

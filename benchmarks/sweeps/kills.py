@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,7 +15,8 @@ from typing import Any, Self
 
 from ..bystander import bystander
 from ..failure import BenchmarkFailed
-from ..measure import environment, open_target
+from ..measure import environment
+from ..ours import scan_command
 from ..table import Table, warm
 from .scanned import Sweeper
 
@@ -88,13 +88,8 @@ class _place:  # noqa: N801 -- read as the block that it opens
         return None
 
     def _start(self) -> subprocess.Popen[bytes]:
-        key = ["--index", self._table.index] if self._table.index else ["--key", self._table.key]
         return subprocess.Popen(
-            [
-                sys.executable, "-m", "cli", "scan", self._table.name, *key,
-                "--dbname", open_target(self._table.dsn), "--no-password",
-                "--run", str(self.place), "--json", "--quiet",
-            ],
+            scan_command(self._table, self.place, "--json"),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             env=environment(self._table.dsn),
         )  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from dedupe.lab import Server
 
 from ..failure import BenchmarkFailed
 from ..measure import environment, open_target
+from ..ours import scan_command
 from ..program import tool
 from ..table import Table, database, warm
 from .scanned import Sweeper
@@ -99,11 +99,9 @@ def _scanning(sweeper: Sweeper, table: Table, options: Sequence[str] | None) -> 
     def scan() -> None:
         while not ended.is_set():
             child = subprocess.Popen(
-                [
-                    sys.executable, "-m", "cli", "scan", table.name, "--key", table.key,
-                    "--dbname", open_target(table.dsn), "--no-password",
-                    "--run", str(place / "run"), "--fresh", "--quiet", *options,
-                ],
+                scan_command(
+                    table, place / "run", "--fresh", *options, key=("--key", table.key)
+                ),
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                 text=True, env=environment(table.dsn),
             )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +13,7 @@ from typing import Any
 
 from ..contest import Outcome
 from ..failure import BenchmarkFailed
+from ..measure import measured, open_target
 from ..ours import Scan
 from ..statement import Statement
 from ..table import Table, warm
@@ -64,6 +67,21 @@ class Sweeper:
         if outcome.wrong:
             raise BenchmarkFailed(f"{outcome.contestant} over {table.name} found other groups")
         return outcome
+
+
+def scanned_for(table: Table, keys: Sequence[Sequence[str]], scratch: Path) -> dict[str, float]:
+    """Scan for some keys in a process of its own; return what ``scanning`` prints."""
+    with tempfile.TemporaryDirectory(dir=scratch) as own:
+        done = measured(
+            [
+                sys.executable, "-m", "benchmarks.sweeps.scanning",
+                open_target(table.dsn), table.name, json.dumps(keys), str(Path(own, "run")),
+            ],
+            dsn=table.dsn,
+            scratch=Path(own),
+        )  # fmt: skip
+    told: dict[str, float] = json.loads(done.output)
+    return told
 
 
 def shown(scanned: Scanned, **label: object) -> dict[str, Any]:

@@ -60,7 +60,6 @@ class Ahead:
                 # Let go of it before the one after next is made.
                 del made
                 made = coming.result() if coming else None
-            self._begin()
         if self._error is not None:
             raise self._error
 
