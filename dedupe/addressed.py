@@ -22,7 +22,7 @@ from .errors import UnreadableData
 from .groups import MemberRow, member_columns
 from .key import ResolvedKey
 from .scan.checkpoint import UnreadableRow
-from .scan.chunk import LEAF_SHIFT, OFFSET_BITS, tid_text
+from .scan.records import LEAF_SHIFT, OFFSET_BITS, tid_text
 from .scan.spill import mix
 from .session import Session
 from .table import Table

@@ -3,7 +3,9 @@
 The server answers with a single row: how many rows the range holds and, for each
 key, how many of them take part (no NULL, the predicate true) and one ``bytea`` of
 14-byte records, ``tid`` and digest as their types send them. A row that got lost
-between the two counts is an error, not a silence.
+between the two counts is an error, not a silence. Keys that every row takes part in
+share their addresses: of all but one of them only the digests come, two keys to one
+``bytea``, for as long as none of them meets a NULL.
 
 Locks: ACCESS SHARE on the leaf for the statement. Memory: the answer, bounded by
 the caller's choice of range.
@@ -14,7 +16,6 @@ Source: https://www.postgresql.org/docs/current/ddl-system-columns.html (ctid, x
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,14 +28,29 @@ from .checkpoint import UnreadableRow
 from .explain import check_plan
 from .history import HISTORY
 from .identity import rewritten
-from .pace import WIRE_BYTES
-from .packing import Packing, answer, in_heap_order, is_column
+from .packing import (
+    Layout,
+    Packing,
+    answer,
+    digests_alone,
+    few_in_heap_order,
+    in_heap_order,
+    is_plain,
+)
+from .records import (
+    LEAF_SHIFT,
+    NOTHING,
+    OFFSET_BITS,
+    WIRE_BYTES,
+    Chunk,
+    KeyRecords,
+    digests_of,
+    joined,
+    records_of,
+    tid_text,
+)
 from .spill import Words, mix
 
-#: bits of an address below the block number
-OFFSET_BITS = 16
-#: bits of an address below the leaf's number
-LEAF_SHIFT = 48
 #: keys of plain columns from which an address is better sent once for all of them
 _MANY_KEYS = 3
 #: share of rows that do not take part in a key from which each row is looked at for that first
@@ -42,61 +58,20 @@ _SPARSE = 0.2
 #: more line pointers than any page of 32 kB holds
 _OFFSETS = 2048
 
-_WIRE = np.dtype(
-    {"names": ["head", "digest"], "formats": [">u8", ">u8"], "offsets": [0, 6], "itemsize": 14}
-)
 _PLAN_NODES = {"Aggregate", "Limit", "Subquery Scan", "Tid Range Scan"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyRecords:
-    """What a chunk holds for one key: two arrays of one length."""
-
-    #: spread digests
-    digests: Words
-    #: leaf, block and offset of each row
-    addresses: Words
-    #: rows of the chunk that do not take part in the key
-    left_out: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
-    """The rows of one range."""
-
-    #: rows in the range, those that a key leaves out included
-    rows: int
-    #: one item for each key of the run
-    keys: tuple[KeyRecords, ...]
-    #: what could not be read
-    unreadable: tuple[UnreadableRow, ...] = ()
-    #: place in the server's history that lies behind what was seen
-    history: int = 0
 
 
 class TooManyRows(Exception):
     """A range holds more rows than its reader may take at a time."""
 
 
-_NOTHING = KeyRecords(
-    digests=np.zeros(0, np.uint64), addresses=np.zeros(0, np.uint64), left_out=0
-)
+class _NotWhole(Exception):
+    """A row takes no part in one of the keys that share their addresses."""
 
 
 def covers(key: ResolvedKey, leaf: Leaf) -> bool:
     """Tell whether the rows of ``leaf`` belong to the table of ``key``."""
     return key.table_oid in leaf.lineage
-
-
-def tid_text(address: int) -> str:
-    """Write an address as PostgreSQL writes a ctid: ``(block,offset)``."""
-    return f"({address >> OFFSET_BITS & 0xFFFFFFFF},{address & 0xFFFF})"
-
-
-def tid_address(text: str) -> int:
-    """Read a ctid; the address is without a leaf's number."""
-    block, offset = text[1:-1].split(",")
-    return int(block) << OFFSET_BITS | int(offset)
 
 
 def shared_search_path(keys: Sequence[ResolvedKey]) -> str:
@@ -123,48 +98,84 @@ class ChunkReader:
         self._checked: set[int] = set()
         # What the last chunk of any worker told; a statement is right either way.
         self._sparse: frozenset[int] = frozenset()
+        # Keys that every row took part in so far; it only shrinks, but for two workers that
+        # take from it at once.
+        self._whole = frozenset(range(len(self.keys)))
         #: the path that the key expressions are read under
         self.search_path = shared_search_path(keys)
 
-    def statement(self, leaf: Leaf, source: str, packing: Packing) -> str:
+    def statement(
+        self, leaf: Leaf, source: str, packing: Packing, layout: Layout, most: int | None = None
+    ) -> str:
         """Write the statement over rows of ``leaf``.
 
         ``source`` stands behind FROM and gives ``ctid`` and all columns; ``packing`` is
-        how the records are put into one value.
+        how the records are put into one value. Keys may share addresses only where the
+        rows come in the order of the heap. Where there are more rows than ``most``, they
+        are counted and nothing else.
         """
-        places = [place for place, key in enumerate(self.keys) if covers(key, leaf)]
-        keys = [self.keys[place] for place in places]
+        shared = [place for places in layout.sharing for place in places]
+        operands = {
+            place: [column.expression for column in self.keys[place].columns]
+            for place in (*layout.apart, *shared)
+        }
+        in_heap = {place: self.keys[place].digest(operands[place]) for place in shared}
+        # A predicate may end in a comment.
+        parts = {
+            place: None if (part := self.keys[place].condition) is None else f"({part}\n)"
+            for place in layout.apart
+        }
+        tests = {
+            place: self.keys[place].takes_part(operands[place], part)
+            for place, part in parts.items()
+        }
         address = "ctid", "pg_catalog.tidsend(ctid)"
-        operands = [[column.expression for column in key.columns] for key in keys]
-        parts = [None if key.condition is None else f"({key.condition}\n)" for key in keys]
-        tests = [
-            key.takes_part(texts, part)
-            for key, texts, part in zip(keys, operands, parts, strict=True)
-        ]
-        plain = all(is_column(operand) for texts in operands for operand in texts)
-        if not plain or len(keys) >= _MANY_KEYS:
+        rows = source
+        if len(layout.apart) >= _MANY_KEYS or not all(
+            is_plain(self.keys[place]) for place in layout.apart
+        ):
             # Each expression, and the address as it is sent, is computed once and used in
             # several places; OFFSET 0 keeps the planner from putting it back into them. Few
             # plain columns are cheaper without it.
             columns = ["ctid AS tid", "pg_catalog.tidsend(ctid) AS sent"]
-            for number, texts in enumerate(operands):
-                columns += [f"{text} AS k{number}_{place}" for place, text in enumerate(texts)]
-                operands[number] = [f"k{number}_{place}" for place in range(len(texts))]
-                if (part := parts[number]) is not None:
-                    columns.append(f"{part} AS p{number}")
-                    parts[number] = f"p{number}"
+            for place, texts in operands.items():
+                columns += [f"{text} AS k{place}_{n}" for n, text in enumerate(texts)]
+                operands[place] = [f"k{place}_{n}" for n in range(len(texts))]
+                if (part := parts.get(place)) is not None:
+                    columns.append(f"{part} AS p{place}")
+                    parts[place] = f"p{place}"
             source = f"(SELECT {', '.join(columns)} FROM {source} OFFSET 0) AS s"
             address = "tid", "sent"
         answers = [
-            answer(key, texts, part, address, test, packing, sparse=place in self._sparse)
-            for place, key, texts, part, test in zip(
-                places, keys, operands, parts, tests, strict=True
+            answer(
+                self.keys[place],
+                operands[place],
+                parts[place],
+                address,
+                tests[place],
+                packing,
+                sparse=place in self._sparse,
+                rows=rows,
+                most=most,
             )
+            for place in layout.apart
         ]
+        for places in layout.sharing:
+            digests = [self.keys[place].digest(operands[place]) for place in places]
+            answers.append(
+                digests_alone(rows, most, [in_heap[place] for place in places], digests)
+            )
         return (
             f"SELECT pg_catalog.pg_relation_filenode({leaf.oid}::pg_catalog.oid)::pg_catalog.int8,"
             f" {HISTORY}, pg_catalog.count(*), {', '.join(answers)}\nFROM {source}"
         )
+
+    def layout(self, leaf: Leaf) -> Layout:
+        """Return the layout in which each key that covers ``leaf`` has its own addresses."""
+        return Layout(apart=self._covering(leaf))
+
+    def _covering(self, leaf: Leaf) -> tuple[int, ...]:
+        return tuple(place for place, key in enumerate(self.keys) if covers(key, leaf))
 
     def _range(self, leaf: Leaf, *, bounded: bool) -> str:
         """Pick rows by address: ``$1`` is the first ctid, ``$2`` the one behind the last."""
@@ -213,9 +224,29 @@ class ChunkReader:
         snapshot: str | None,
         most: int | None,
     ) -> Chunk:
+        layout = self.layout(leaf)
+        if self._horizon is None:
+            shared = Layout.shared(self.keys, layout.apart, self._whole)
+            try:
+                return self._ask(session, leaf, low, high, snapshot, most, shared)
+            except _NotWhole:
+                # A NULL. What is read now tells in which of the keys.
+                pass
+        return self._ask(session, leaf, low, high, snapshot, most, layout)
+
+    def _ask(
+        self,
+        session: Session,
+        leaf: Leaf,
+        low: int,
+        high: int | None,
+        snapshot: str | None,
+        most: int | None,
+        layout: Layout,
+    ) -> Chunk:
         rows = self._range(leaf, bounded=high is not None)
-        packing = in_heap_order(rows, few=self._horizon is not None, most=most)
-        query = self.statement(leaf, rows, packing)
+        packing = in_heap_order if self._horizon is None else few_in_heap_order
+        query = self.statement(leaf, rows, packing, layout, most)
         bounds = [tid_text(low)] + ([tid_text(high)] if high is not None else [])
         with session.transaction(snapshot=snapshot, settings={"search_path": self.search_path}):
             if leaf.oid not in self._checked:
@@ -224,7 +255,7 @@ class ChunkReader:
             row = session.packed_row(query, bounds)
         if most is not None and row[2] > most:
             raise TooManyRows
-        chunk = self.decode(leaf, row)
+        chunk = self.decode(leaf, row, layout)
         for records in chunk.keys:
             if np.any(records.addresses[1:] <= records.addresses[:-1]):
                 raise QueryFailed(
@@ -233,18 +264,16 @@ class ChunkReader:
                 )
         return chunk
 
-    def decode(self, leaf: Leaf, row: tuple[Any, ...]) -> Chunk:
+    def decode(self, leaf: Leaf, row: tuple[Any, ...], layout: Layout) -> Chunk:
         """Turn the server's row into arrays; raises RunMismatch, QueryFailed."""
         filenode, history, rows, *answers = row
         if filenode != leaf.filenode:
             raise rewritten(leaf.label, leaf.filenode, filenode)
-        keys = []
-        parts = iter(answers)
-        for key in self.keys:
-            if not covers(key, leaf):
-                keys.append(_NOTHING)
-                continue
-            counted, first, packed = next(parts), next(parts), next(parts)
+        keys = [NOTHING] * len(self.keys)
+        values = iter(answers)
+        for place in layout.apart:
+            key = self.keys[place]
+            counted, first, packed = next(values), next(values), next(values)
             records, left_over = divmod(len(packed) + len(first or b""), WIRE_BYTES)
             if left_over or counted not in {None, records}:
                 raise QueryFailed(
@@ -253,20 +282,35 @@ class ChunkReader:
                     hint="The key's expressions or its predicate are not immutable;"
                     " such a key cannot be scanned.",
                 )
-            digests, addresses = _unpacked(records, first, packed)
+            digests, addresses = records_of(first, packed)
             addresses |= np.uint64(leaf.number << LEAF_SHIFT)
-            keys.append(
-                KeyRecords(
-                    digests=digests if key.scattered else mix(digests),
-                    addresses=addresses,
-                    left_out=rows - records,
-                )
-            )
-        if rows:
-            self._sparse = frozenset(
-                place for place, records in enumerate(keys) if records.left_out > rows * _SPARSE
-            )
+            keys[place] = self._records(place, digests, addresses, rows)
+        for places in layout.sharing:
+            leading = keys[layout.apart[0]]
+            shared = digests_of(rows, len(places), next(values), next(values))
+            if leading.left_out or shared is None:
+                raise _NotWhole
+            for place, digests in zip(places, shared, strict=True):
+                keys[place] = self._records(place, digests, leading.addresses, rows)
+        self._learn(rows, keys)
         return Chunk(rows=rows, keys=tuple(keys), history=history)
+
+    def _records(self, place: int, digests: Words, addresses: Words, rows: int) -> KeyRecords:
+        return KeyRecords(
+            digests=digests if self.keys[place].scattered else mix(digests),
+            addresses=addresses,
+            left_out=rows - len(digests),
+        )
+
+    def _learn(self, rows: int, keys: Sequence[KeyRecords]) -> None:
+        """See which keys leave rows out."""
+        if rows:
+            left_out = [records.left_out for records in keys]
+            self._sparse = frozenset(
+                place for place, count in enumerate(left_out) if count > rows * _SPARSE
+            )
+            if any(left_out):
+                self._whole -= {place for place, count in enumerate(left_out) if count}
 
     def _around(
         self,
@@ -289,7 +333,7 @@ class ChunkReader:
             parts: list[tuple[int, int | None]] = [(low, known), (known, None)]
         else:
             parts = [*_halves(low, high)]
-        return _joined(
+        return joined(
             [self.read(session, leaf, *part, snapshot=snapshot, most=most) for part in parts]
         )
 
@@ -304,22 +348,6 @@ class ChunkReader:
         except UnreadableData:
             return True
         return False
-
-
-def _unpacked(records: int, first: bytes | None, packed: bytes) -> tuple[Words, Words]:
-    """Read digests and addresses out of the server's answer; ``first`` stands before it."""
-    if first is None:
-        raw = np.frombuffer(packed, _WIRE)
-        addresses: Words = raw["head"].astype(np.uint64)
-        addresses >>= np.uint64(64 - LEAF_SHIFT)
-        return raw["digest"].astype(np.uint64), addresses
-    digests = np.ndarray(records, ">u8", packed, 0, (WIRE_BYTES,))
-    addresses = np.empty(records, np.uint64)
-    addresses[0] = int.from_bytes(first, "big") << (64 - LEAF_SHIFT)
-    # Behind the first digest: an address and the two bytes that follow it.
-    addresses[1:] = np.ndarray(records - 1, ">u8", packed, 8, (WIRE_BYTES,))
-    addresses >>= np.uint64(64 - LEAF_SHIFT)
-    return digests.astype(np.uint64), addresses
 
 
 def blocks_now(session: Session, leaf: Leaf) -> int:
@@ -356,7 +384,7 @@ def lost_row(
     """Make the chunk of a row (offset 0: a block) that cannot be read: only its report."""
     return Chunk(
         rows=0,
-        keys=tuple(_NOTHING for _ in keys),
+        keys=tuple(NOTHING for _ in keys),
         unreadable=(
             UnreadableRow(
                 leaf=leaf.number,
@@ -365,20 +393,4 @@ def lost_row(
                 message=error.message,
             ),
         ),
-    )
-
-
-def _joined(chunks: Sequence[Chunk]) -> Chunk:
-    return Chunk(
-        rows=sum(chunk.rows for chunk in chunks),
-        keys=tuple(
-            KeyRecords(
-                digests=np.concatenate([part.digests for part in parts]),
-                addresses=np.concatenate([part.addresses for part in parts]),
-                left_out=sum(part.left_out for part in parts),
-            )
-            for parts in zip(*(chunk.keys for chunk in chunks), strict=True)
-        ),
-        unreadable=tuple(row for chunk in chunks for row in chunk.unreadable),
-        history=max(chunk.history for chunk in chunks),
     )

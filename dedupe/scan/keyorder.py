@@ -23,11 +23,12 @@ from ..errors import LockNotAvailable, QueryFailed, UnprovenIndex, UnreadableDat
 from ..session import PINNED, Session
 from ..table import Leaf, Table, quoted
 from .checkpoint import Segment
-from .chunk import Chunk, ChunkReader, lost_row, tid_address
+from .chunk import ChunkReader, lost_row
 from .explain import check_plan
 from .pace import ChunkSize
 from .packing import in_any_order
 from .position import Step
+from .records import Chunk, tid_address
 
 #: ask the index and nothing else; without sorting, its order is the answer's
 _BY_INDEX: Mapping[str, str] = {
@@ -166,16 +167,18 @@ class KeyOrder:
         if bound is not None:
             tests.append(f"{key.row} OPERATOR(pg_catalog.<=) {key.given(1 + len(last))}")
         where = f"WHERE {' AND '.join(tests)} " if tests else ""
+        layout = self._reader.layout(leaf)
         query = self._reader.statement(
             leaf,
             f"(SELECT ctid, * FROM ONLY {leaf.sql} {where}ORDER BY {key.sorted} OFFSET 0) AS r",
             in_any_order,
+            layout,
         )
         params = [*last, *(bound or ())]
         path = {"search_path": self._reader.search_path}
         with session.transaction(settings={**_BY_INDEX, **path}):
             _check_plan(session, leaf, key, query, params)
-            return self._reader.decode(leaf, session.packed_row(query, params))
+            return self._reader.decode(leaf, session.packed_row(query, params), layout)
 
     def _readable_part(
         self, session: Session, leaf: Leaf, key: _PrimaryKey, last: list[str], rows: int

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
+from .records import WIRE_BYTES
 from .spill import APPEND_BYTES, RECORD_BYTES
 from .walk import BYTES_PER_RECORD
 
@@ -19,8 +20,6 @@ CHUNK_SECONDS = 0.5
 CHECKPOINT_SECONDS = 2.0
 #: bytes of records that a checkpoint waits twice as long for, since a run has a header of 16 kB
 FEW_BYTES = 256 << 10
-#: bytes of a row's record as the server sends it: digest and row address
-WIRE_BYTES = 14
 #: share of the memory's bound that a chunk is to fill where blocks are as full as the last
 _FILLED = 0.9
 #: file in the run directory whose presence makes the scan wait

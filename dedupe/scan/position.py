@@ -16,8 +16,9 @@ from typing import Protocol
 from ..session import Session
 from ..table import Leaf
 from .checkpoint import Segment
-from .chunk import OFFSET_BITS, Chunk, ChunkReader, TooManyRows, blocks_now
+from .chunk import ChunkReader, TooManyRows, blocks_now
 from .pace import ChunkSize
+from .records import OFFSET_BITS, Chunk
 
 #: blocks of a segment at most: 64 MB of heap, which a worker reads without a seek
 _SEGMENT_BLOCKS = 8192

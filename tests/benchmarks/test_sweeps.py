@@ -17,8 +17,8 @@ from benchmarks.results import FORMAT_VERSION
 from .running import ROOT, bench
 
 #: per-row Python where one numpy call turns the server's answer into digests
-_QUICK = 'raw["digest"].astype(np.uint64)'
-_SLOW = 'np.array([int(word) for word in raw["digest"]], np.uint64)'
+_QUICK = "return digests.astype(np.uint64), addresses"
+_SLOW = "return np.array([int(word) for word in digests], np.uint64), addresses"
 
 
 def test_a_sweep_is_added_to_the_results(tmp_path: Path) -> None:
@@ -76,11 +76,11 @@ def test_python_for_each_row_turns_the_comparison_red(
     """Scenario: the source, and the source with one line that looks at each row in Python."""
     for package in ("dedupe", "cli", "benchmarks", "migrations_check"):
         shutil.copytree(ROOT / package, tmp_path / package)
-    chunk = tmp_path / "dedupe" / "scan" / "chunk.py"
-    text = chunk.read_text()
+    source = tmp_path / "dedupe" / "scan" / "records.py"
+    text = source.read_text()
     assert _QUICK in text
     if changed:
-        chunk.write_text(text.replace(_QUICK, _SLOW))
+        source.write_text(text.replace(_QUICK, _SLOW))
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.regression"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True,

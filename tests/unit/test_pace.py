@@ -14,7 +14,6 @@ from dedupe.errors import UsageError
 from dedupe.scan.options import Options
 from dedupe.scan.pace import (
     PAUSE_FILE,
-    WIRE_BYTES,
     Budget,
     ChunkSize,
     parse_size,
@@ -22,6 +21,7 @@ from dedupe.scan.pace import (
     peak_memory,
     rest,
 )
+from dedupe.scan.records import WIRE_BYTES
 from dedupe.scan.spill import APPEND_BYTES, RECORD_BYTES
 from dedupe.scan.walk import BYTES_PER_RECORD
 
