@@ -90,7 +90,7 @@ def records_of(first: bytes | None, packed: bytes) -> tuple[Words, Words]:
     # Behind the first digest: an address and the two bytes that follow it.
     addresses[1:] = np.ndarray(records - 1, ">u8", packed, DIGEST_BYTES, (WIRE_BYTES,))
     addresses >>= np.uint64(64 - LEAF_SHIFT)
-    return np.array([int(word) for word in digests], np.uint64), addresses
+    return digests.astype(np.uint64), addresses
 
 
 def digests_of(rows: int, keys: int, first: bytes | None, packed: bytes) -> list[Words] | None:
