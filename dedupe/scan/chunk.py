@@ -16,6 +16,7 @@ Source: https://www.postgresql.org/docs/current/ddl-system-columns.html (ctid, x
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,17 @@ class TooManyRows(Exception):
 
 class _NotWhole(Exception):
     """A row takes no part in one of the keys that share their addresses."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Range:
+    """What is to be read: see ``ChunkReader.read``."""
+
+    leaf: Leaf
+    low: int
+    high: int | None
+    snapshot: str | None
+    most: int | None
 
 
 def covers(key: ResolvedKey, leaf: Leaf) -> bool:
@@ -172,10 +184,9 @@ class ChunkReader:
 
     def layout(self, leaf: Leaf) -> Layout:
         """Return the layout in which each key that covers ``leaf`` has its own addresses."""
-        return Layout(apart=self._covering(leaf))
-
-    def _covering(self, leaf: Leaf) -> tuple[int, ...]:
-        return tuple(place for place, key in enumerate(self.keys) if covers(key, leaf))
+        return Layout(
+            apart=tuple(place for place, key in enumerate(self.keys) if covers(key, leaf))
+        )
 
     def _range(self, leaf: Leaf, *, bounded: bool) -> str:
         """Pick rows by address: ``$1`` is the first ctid, ``$2`` the one behind the last."""
@@ -210,45 +221,35 @@ class ChunkReader:
         the table was rewritten since the run began, TooManyRows when the range holds
         more than ``most``: their records have not left the server then.
         """
-        try:
-            return self._read(session, leaf, low, high, snapshot, most)
-        except UnreadableData as error:
-            return self._around(session, leaf, low, high, snapshot, most, error)
+        wanted = _Range(leaf=leaf, low=low, high=high, snapshot=snapshot, most=most)
+        return self._readable(session, wanted)
 
-    def _read(
-        self,
-        session: Session,
-        leaf: Leaf,
-        low: int,
-        high: int | None,
-        snapshot: str | None,
-        most: int | None,
-    ) -> Chunk:
-        layout = self.layout(leaf)
+    def _readable(self, session: Session, wanted: _Range) -> Chunk:
+        try:
+            return self._read(session, wanted)
+        except UnreadableData as error:
+            return self._around(session, wanted, error)
+
+    def _read(self, session: Session, wanted: _Range) -> Chunk:
+        layout = self.layout(wanted.leaf)
         if self._horizon is None:
             shared = Layout.shared(self.keys, layout.apart, self._whole)
             try:
-                return self._ask(session, leaf, low, high, snapshot, most, shared)
+                return self._ask(session, wanted, shared)
             except _NotWhole:
                 # A NULL. What is read now tells in which of the keys.
                 pass
-        return self._ask(session, leaf, low, high, snapshot, most, layout)
+        return self._ask(session, wanted, layout)
 
-    def _ask(
-        self,
-        session: Session,
-        leaf: Leaf,
-        low: int,
-        high: int | None,
-        snapshot: str | None,
-        most: int | None,
-        layout: Layout,
-    ) -> Chunk:
+    def _ask(self, session: Session, wanted: _Range, layout: Layout) -> Chunk:
+        leaf, high, most = wanted.leaf, wanted.high, wanted.most
         rows = self._range(leaf, bounded=high is not None)
         packing = in_heap_order if self._horizon is None else few_in_heap_order
         query = self.statement(leaf, rows, packing, layout, most)
-        bounds = [tid_text(low)] + ([tid_text(high)] if high is not None else [])
-        with session.transaction(snapshot=snapshot, settings={"search_path": self.search_path}):
+        bounds = [tid_text(wanted.low)] + ([tid_text(high)] if high is not None else [])
+        with session.transaction(
+            snapshot=wanted.snapshot, settings={"search_path": self.search_path}
+        ):
             if leaf.oid not in self._checked:
                 check_plan(session, query, bounds, _PLAN_NODES)
                 self._checked.add(leaf.oid)
@@ -256,8 +257,10 @@ class ChunkReader:
         if most is not None and row[2] > most:
             raise TooManyRows
         chunk = self.decode(leaf, row, layout)
-        for records in chunk.keys:
-            if np.any(records.addresses[1:] <= records.addresses[:-1]):
+        for place in layout.apart:
+            # The others have the addresses of one of these.
+            addresses = chunk.keys[place].addresses
+            if np.any(addresses[1:] <= addresses[:-1]):
                 raise QueryFailed(
                     f"the server did not read {leaf.label} in the order of its rows",
                     hint="Report this with the server's version and its settings (\\dconfig).",
@@ -309,24 +312,13 @@ class ChunkReader:
             self._sparse = frozenset(
                 place for place, count in enumerate(left_out) if count > rows * _SPARSE
             )
-            if any(left_out):
-                self._whole -= {place for place, count in enumerate(left_out) if count}
+            self._whole -= {place for place, count in enumerate(left_out) if count}
 
-    def _around(
-        self,
-        session: Session,
-        leaf: Leaf,
-        low: int,
-        high: int | None,
-        snapshot: str | None,
-        most: int | None,
-        error: UnreadableData,
-    ) -> Chunk:
+    def _around(self, session: Session, wanted: _Range, error: UnreadableData) -> Chunk:
         """Read what can be read of a range that failed: by halves, down to a row or block."""
+        leaf, low, high = wanted.leaf, wanted.low, wanted.high
         one_row = high is not None and high - low == 1
-        if one_row or (
-            _is_one_block(low, high) and self._page_fails(session, leaf, low, snapshot)
-        ):
+        if one_row or (_is_one_block(low, high) and self._page_fails(session, wanted)):
             return lost_row(self.keys, leaf, low, error)
         if high is None:
             known = max((low >> OFFSET_BITS) + 1, blocks_now(session, leaf)) << OFFSET_BITS
@@ -334,17 +326,18 @@ class ChunkReader:
         else:
             parts = [*_halves(low, high)]
         return joined(
-            [self.read(session, leaf, *part, snapshot=snapshot, most=most) for part in parts]
+            [
+                self._readable(session, replace(wanted, low=start, high=end))
+                for start, end in parts
+            ]
         )
 
-    def _page_fails(
-        self, session: Session, leaf: Leaf, start: int, snapshot: str | None
-    ) -> bool:
+    def _page_fails(self, session: Session, wanted: _Range) -> bool:
         """Tell whether the page itself is invalid: then offsets without a row fail too."""
-        block = start >> OFFSET_BITS
+        block = wanted.low >> OFFSET_BITS
+        low, high = block << OFFSET_BITS | _OFFSETS, block + 1 << OFFSET_BITS
         try:
-            low, high = block << OFFSET_BITS | _OFFSETS, block + 1 << OFFSET_BITS
-            self._read(session, leaf, low, high, snapshot, None)
+            self._read(session, replace(wanted, low=low, high=high, most=None))
         except UnreadableData:
             return True
         return False
