@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from dedupe import Decision, Member, Plan, PlannedReference
+from dedupe import Decision, Member, Plan, PlannedReference, Policy, policies_to_json
 
 from .output import (
     FORMAT_VERSION,
@@ -44,7 +44,7 @@ def plan_facts(plan: Plan, samples: int) -> dict[str, Any]:
         "key_name": plan.key_name,
         "made": plan.made.isoformat(),
         "fingerprint": plan.fingerprint,
-        "policy": json.loads(plan.policy.to_json()),
+        "policies": json.loads(policies_to_json(plan.policies)),
         "groups": plan.groups,
         "losers": plan.losers,
         "kept_apart": plan.kept_apart,
@@ -72,6 +72,7 @@ def plan_facts(plan: Plan, samples: int) -> dict[str, Any]:
         "samples": [
             {
                 "group": decision.group,
+                "policy": decision.policy,
                 "survivor": row_facts(decision.survivor),
                 "losers": [row_facts(loser) for loser in decision.losers[:_MOST_LOSERS]],
                 "rows": len(decision.losers) + 1,
@@ -83,8 +84,12 @@ def plan_facts(plan: Plan, samples: int) -> dict[str, Any]:
 
 def work_text(plan: Plan) -> str:
     """Say how many rows a plan is about: ``3 rows to delete, in 2 groups``."""
-    action = plan.policy.loser.action
-    return f"{counted(plan.losers, 'row')} to {action}, in {counted(plan.groups, 'group')}"
+    shares = list(zip(plan.policies, plan.shares, strict=True))
+    return "; ".join(
+        f"{counted(losers, 'row')} to {policy.loser.action}, in {counted(groups, 'group')}"
+        for policy, (groups, losers) in shares
+        if groups or len(shares) == 1
+    ) or f"nothing, in {counted(plan.groups, 'group')}"
 
 
 def print_plan(plan: Plan, samples: int) -> None:
@@ -92,8 +97,11 @@ def print_plan(plan: Plan, samples: int) -> None:
     print_fact("run", str(plan.run.path))
     print_fact("table", plan.table)
     print_fact("key", plan.key_name)
-    for name, text in _rules(plan):
-        print_fact(name, text)
+    for number, policy in enumerate(plan.policies, 1):
+        if len(plan.policies) > 1:
+            print_fact("policy", f"{number} of {len(plan.policies)}")
+        for name, text in _rules(policy):
+            print_fact(name, text)
     print_fact("work", work_text(plan))
     for number, why in (
         (plan.kept_apart, "left as they are, by the policy"),
@@ -114,14 +122,13 @@ def print_plan(plan: Plan, samples: int) -> None:
         print(f"note: {one_line(text)}")
     for decision in islice(plan.decisions(), samples):
         print()
-        _print_sample(decision, plan.policy.loser.action)
+        _print_sample(decision, plan.policies[decision.policy].loser.action)
     if plan.groups > samples > 0:
         print(f"\n{counted(plan.groups - samples, 'more group')}.")
 
 
-def _rules(plan: Plan) -> Iterator[tuple[str, str]]:
-    """Yield the rules of the policy that were said, in words."""
-    policy = plan.policy
+def _rules(policy: Policy) -> Iterator[tuple[str, str]]:
+    """Yield the rules of a policy that were said, in words."""
     keeps = [f"{keep.by} desc" if keep.descending else keep.by for keep in policy.keep]
     yield "keep", f"first by {', then by '.join(keeps)}"
     columns = f" {', '.join(policy.loser.columns)}" if policy.loser.columns else ""
@@ -140,7 +147,7 @@ def _rules(plan: Plan) -> Iterator[tuple[str, str]]:
 
 def _print_references(plan: Plan) -> None:
     """Print what points at the rows that go, level by level, and raise the cascade alarm."""
-    if plan.policy.loser.action != "delete":
+    if all(policy.loser.action != "delete" for policy in plan.policies):
         print("No row is deleted, so what points at rows stays as it is.")
         return
     if not plan.references:

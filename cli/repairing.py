@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from dedupe import RepairProgress, Run
+from dedupe import Progress, RepairProgress, Run
 from dedupe.connect import Database
 from dedupe.errors import NotARunDirectory, RefusedError, RepairStopped, UsageError
 
@@ -172,7 +172,7 @@ class Server:
 
 def watched(
     label: str,
-    work: Callable[[threading.Event, Callable[[RepairProgress], None]], R],
+    work: Callable[[threading.Event, Callable[[RepairProgress | Progress], None]], R],
     *,
     quiet: bool,
     verbose: bool,

@@ -23,8 +23,22 @@ from .key import KeyPart, MatchKey
 from .plan import Plan, PlannedReference
 from .planfile import export_plan, import_plan
 from .planning import plan
-from .policy import Policy, SoftReference
+from .policy import Policy, SoftReference, policies_to_json
 from .progress import Progress, RepairProgress, RunStatus
+from .recipes import (
+    Decisions,
+    Fit,
+    Recipe,
+    RecipeResult,
+    StepResult,
+    decide,
+    fit_recipe,
+    load_recipe,
+    recipe_names,
+    run_recipe,
+    undo_recipe,
+    verify_recipe,
+)
 from .repair.executor import repair
 from .repair.result import Result, UndoResult
 from .repair.undoing import undo
@@ -42,7 +56,9 @@ __all__ = [
     "Connectable",
     "Database",
     "Decision",
+    "Decisions",
     "DedupeError",
+    "Fit",
     "Group",
     "JournalRun",
     "KeyPart",
@@ -54,32 +70,43 @@ __all__ = [
     "PlannedReference",
     "Policy",
     "Progress",
+    "Recipe",
+    "RecipeResult",
     "RepairProgress",
     "Result",
     "Run",
     "RunStatus",
     "Session",
     "SoftReference",
+    "StepResult",
     "Target",
     "UndoResult",
     "Unreadable",
     "Verification",
     "connect",
+    "decide",
     "default_run_directory",
     "empty_run_directory",
     "export_plan",
+    "fit_recipe",
     "import_plan",
     "is_owned_directory",
     "journal_drop",
     "journal_export",
     "journal_runs",
+    "load_recipe",
     "owned_directory",
     "plain_name",
     "plan",
+    "policies_to_json",
+    "recipe_names",
     "repair",
+    "run_recipe",
     "scan",
     "undo",
+    "undo_recipe",
     "unique_keys",
     "usable_keys",
     "verify",
+    "verify_recipe",
 ]

@@ -33,6 +33,8 @@ class Ranking(NamedTuple):
     places: list[int] | AllBehind
     #: column to the survivor's new value as text, where a callable merged it
     merged: dict[str, str | None]
+    #: number of the policy among the plan's
+    policy: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,8 @@ class Decision:
     """What was decided about one group."""
 
     group: int
+    #: number of the policy among the plan's that it was decided by
+    policy: int
     survivor: Member
     #: of a large group they are read from the disk as they are asked for
     losers: Sequence[Member]

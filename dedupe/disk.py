@@ -6,6 +6,7 @@ Source: https://www.postgresql.org/docs/current/catalog-pg-class.html (reltuples
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .references import References
@@ -51,16 +52,22 @@ class DiskNeed:
 
 
 def disk_need(
-    session: Session, references: References, losers: int, index: int | None
+    session: Session, pointing: Sequence[References], losers: int, index: int | None
 ) -> DiskNeed:
-    """Estimate how much room the journal, the helper indexes and the rebuild take."""
-    root = references.relations[references.root]
+    """Estimate how much room the journal, the helper indexes and the rebuild take.
+
+    ``pointing``: the references of each policy. What several of them re-point is counted once.
+    """
+    root = pointing[0].relations[pointing[0].root]
     rows, width = _size(session, sorted(root.family))
     journal = losers * (width + _ENTRY)
     helpers = 0.0
-    for r in references.references:
-        if r.twin:
+    seen: set[tuple[int, int, tuple[str, ...]]] = set()
+    for references, r in ((one, r) for one in pointing for r in one.references):
+        same = r.child, r.parent, r.columns
+        if r.twin or same in seen:
             continue
+        seen.add(same)
         child_rows, _ = _size(session, sorted(references.relations[r.child].family))
         journal += losers * (child_rows / max(rows, 1.0)) * 2 * _ENTRY
         if finding_index(session, r, references.relations[r.child]) is None:

@@ -12,6 +12,7 @@
     │   ├── PermissionDenied
     │   ├── NotARunDirectory
     │   ├── PolicyError
+    │   ├── RecipeError
     │   └── PlanError
     ├── RefusedError          it could be done, and would not be safe
     │   ├── UnsupportedServer
@@ -19,6 +20,7 @@
     │   ├── RowSecurityHidesRows
     │   ├── RunMismatch
     │   ├── RunInUse
+    │   ├── RecipeDoesNotFit
     │   ├── UnprovenIndex
     │   ├── NotEnoughSpace
     │   ├── NotReady
@@ -111,6 +113,10 @@ class PolicyError(UsageError):
     """The rules of a repair are missing, malformed or fit no table (``policy``)."""
 
 
+class RecipeError(UsageError):
+    """There is no such recipe, or it says what no recipe can say (``recipe``, ``place``)."""
+
+
 class PlanError(UsageError):
     """There is no plan, or it was edited into something that is none (``path``)."""
 
@@ -137,6 +143,10 @@ class RunMismatch(RefusedError):
 
 class RunInUse(RefusedError):
     """Another process works on this run directory (``path``)."""
+
+
+class RecipeDoesNotFit(RefusedError):
+    """The database is not the recipe's application, or not in a state it is for (``recipe``)."""
 
 
 class UnprovenIndex(RefusedError):

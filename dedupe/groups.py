@@ -256,6 +256,20 @@ class _Reader:
             "SELECT leaf, ctid, xmin FROM member WHERE key = ? ORDER BY number, ordinal", (key,)
         )
 
+    def stored(self, key: int) -> Iterator[tuple[int, int, MemberRow]]:
+        """Iterate (group, ordinal, row) of all rows of a key as they are stored."""
+        for number, ordinal, *row in self._query(
+            "SELECT number, ordinal, leaf, ctid, xmin, pk, values_ FROM member WHERE key = ?"
+            " ORDER BY number, ordinal",
+            (key,),
+        ):
+            yield number, ordinal, MemberRow(*row)
+
+    def leaves(self) -> Iterator[tuple[int, str, str, tuple[str, ...]]]:
+        """Iterate (number, schema, name, primary key columns) of the leaves."""
+        for number, (schema, name, pk) in self._leaves.items():
+            yield number, schema, name, pk
+
     def members(self, key: int, number: int, start: int, stop: int) -> Iterator[Member]:
         """Iterate the rows ``start`` to ``stop`` (not included) of a group."""
         for leaf, ctid, xmin, pk, values in self._query(
@@ -305,6 +319,19 @@ def read_groups(directory: Path, key_names: Sequence[str]) -> Iterator[Group]:
         yield Group(
             key_name=key_names[key], number=number, members=Members(reader, key, number, size)
         )
+
+
+def copy_groups(source: Path, key: int, target: Path) -> None:
+    """Write the groups of one key of a finished run as those of a run of that key alone.
+
+    Memory: a thousand rows. Raises RunDirectoryDamaged, LocalStorageError.
+    """
+    reader = _Reader(source / GROUPS_FILE)
+    with GroupsWriter(target, reader.leaves()) as writer:
+        for number, size in reader.sizes(key):
+            writer.add_group(0, number, size)
+        for number, ordinal, row in reader.stored(key):
+            writer.add_member(0, number, ordinal, row)
 
 
 def member_columns(pk: Sequence[str], expressions: Sequence[str]) -> tuple[str, str]:

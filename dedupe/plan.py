@@ -20,13 +20,13 @@ from typing import Any
 from .decision import LARGE_GROUP, Decision, Losers, Ranking
 from .errors import LocalStorageError, PlanError, RefusedError
 from .groups import GROUPS_FILE, Member, as_bytes, as_text
-from .policy import Policy, Program
+from .policy import Policy, Program, policies_from_json
 from .scan.checkpoint import sync_directory
 from .scan.directory import PLAN_FILE, REPAIRING_FILE
 from .scan.run import Run
 
 _UNFINISHED = f"{PLAN_FILE}.new"
-_FORMAT = 2
+_FORMAT = 3
 #: marks an SQLite file as a plan (PRAGMA application_id): "pgmp"
 _APPLICATION_ID = 0x70676D70
 
@@ -95,9 +95,14 @@ class Plan:
         return str(self._facts["table"])
 
     @property
-    def policy(self) -> Policy:
-        """The rules that it was made by."""
-        return Policy.from_json(self._facts["policy"])
+    def policies(self) -> tuple[Policy, ...]:
+        """The rules that it was made by; a group belongs to the first whose ``same`` holds."""
+        return policies_from_json(self._facts["policies"])
+
+    @property
+    def shares(self) -> tuple[tuple[int, int], ...]:
+        """Of each policy, the groups that are decided by it and their losers."""
+        return tuple((groups, losers) for groups, losers in self._facts["shares"])
 
     @property
     def groups(self) -> int:
@@ -169,14 +174,16 @@ class Plan:
 
         Raises PlanError.
         """
-        decided = self._rows("SELECT number, member FROM decision WHERE ordinal = 0 ORDER BY 1")
+        decided = self._rows(
+            "SELECT number, policy, member FROM decision WHERE ordinal = 0 ORDER BY 1"
+        )
         wanted = next(decided, None)
         for group in self.run.groups():
             if group.key_name != self.key_name:
                 continue
             if wanted is None:
                 return
-            number, survivor = wanted
+            number, policy, survivor = wanted
             if group.number != number:
                 continue
             ranks = partial(self.places, number)
@@ -185,7 +192,9 @@ class Plan:
                 members = list(group.members)
                 places = self.places(number, 1, len(members))
                 losers = tuple(members[place] for place in places)
-            yield Decision(group=number, survivor=group.members[survivor], losers=losers)
+            yield Decision(
+                group=number, policy=policy, survivor=group.members[survivor], losers=losers
+            )
             wanted = next(decided, None)
 
     def places(self, group: int, start: int, stop: int) -> Iterator[int]:
@@ -200,11 +209,11 @@ class Plan:
         )
         return (int(place) for (place,) in rows)
 
-    def addresses(self) -> Iterator[tuple[int, int, int, str, str]]:
-        """Stream (group, rank, leaf's number, ctid, xmin); the survivor's rank is 0.
+    def addresses(self) -> Iterator[tuple[int, int, int, int, str, str]]:
+        """Stream (policy, group, rank, leaf's number, ctid, xmin); the survivor's rank is 0.
 
-        The groups come in the order that their survivors stand in the heap: neighbours
-        share pages, of the table and often of what points at it. SQLite sorts the rows,
+        The groups of a policy come in the order that their survivors stand in the heap:
+        neighbours share pages, of the table and often of what points at it. SQLite sorts the rows,
         in temporary files where there are many. Raises PlanError, LocalStorageError.
         """
         connection = _connected(self._path)
@@ -212,13 +221,13 @@ class Plan:
             groups = f"{(self.run.path / GROUPS_FILE).absolute().as_uri()}?mode=ro"
             connection.execute("ATTACH ? AS found", (groups,))
             yield from connection.execute(
-                "SELECT d.number, d.ordinal, m.leaf, m.ctid, m.xmin FROM decision s"
+                "SELECT s.policy, d.number, d.ordinal, m.leaf, m.ctid, m.xmin FROM decision s"
                 " CROSS JOIN found.member k ON k.key = ?1 AND k.number = s.number"
                 " AND k.ordinal = s.member"
                 " CROSS JOIN decision d ON d.number = s.number"
                 " CROSS JOIN found.member m ON m.key = ?1 AND m.number = d.number"
                 " AND m.ordinal = d.member WHERE s.ordinal = 0"
-                " ORDER BY k.leaf, CAST(substr(k.ctid, 2) AS INTEGER),"
+                " ORDER BY s.policy, k.leaf, CAST(substr(k.ctid, 2) AS INTEGER),"
                 " CAST(substr(k.ctid, instr(k.ctid, ',') + 1) AS INTEGER), d.number, d.ordinal",
                 (self.key,),
             )
@@ -247,11 +256,11 @@ class Plan:
         """Return what the file says beside the decisions."""
         return dict(self._facts)
 
-    def ranks(self) -> Iterator[tuple[int, list[int]]]:
-        """Stream (group, places of its members, the survivor's first). Raises PlanError."""
+    def ranks(self) -> Iterator[list[int]]:
+        """Stream, by group, the places of its members, the survivor's first. Raises PlanError."""
         rows = self._rows("SELECT number, member FROM decision ORDER BY number, ordinal")
-        for number, members in groupby(rows, key=lambda row: int(row[0])):
-            yield number, [int(member) for _, member in members]
+        for _, members in groupby(rows, key=lambda row: int(row[0])):
+            yield [int(member) for _, member in members]
 
     def _rows(self, query: str, params: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
         connection = _connected(self._path)
@@ -279,22 +288,23 @@ def write_plan(run: Run, facts: dict[str, Any], rankings: Iterable[Ranking]) -> 
                 f" PRAGMA application_id={_APPLICATION_ID}; BEGIN;"
                 " CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
                 " CREATE TABLE decision (number INTEGER NOT NULL, ordinal INTEGER NOT NULL,"
-                " member INTEGER NOT NULL, PRIMARY KEY (number, ordinal)) WITHOUT ROWID;"
+                " member INTEGER NOT NULL, policy INTEGER NOT NULL,"
+                " PRIMARY KEY (number, ordinal)) WITHOUT ROWID;"
                 " CREATE TABLE merged (number INTEGER NOT NULL, name BLOB NOT NULL, value BLOB,"
                 " PRIMARY KEY (number, name)) WITHOUT ROWID;"
             )
 
-            def decisions() -> Iterator[tuple[int, int, int]]:
-                for group, places, merged in rankings:
+            def decisions() -> Iterator[tuple[int, int, int, int]]:
+                for group, places, merged, policy in rankings:
                     for name, value in merged.items():
                         connection.execute(
                             "INSERT INTO merged VALUES (?, ?, ?)",
                             (group, as_bytes(name), None if value is None else as_bytes(value)),
                         )
                     for ordinal, member in enumerate(places):
-                        yield group, ordinal, member
+                        yield group, ordinal, member, policy
 
-            connection.executemany("INSERT INTO decision VALUES (?, ?, ?)", decisions())
+            connection.executemany("INSERT INTO decision VALUES (?, ?, ?, ?)", decisions())
             connection.executemany(
                 "INSERT INTO fact VALUES (?, ?)",
                 [(name, json.dumps(value)) for name, value in {**facts, "format": _FORMAT}.items()],

@@ -54,7 +54,12 @@ def import_plan(run: Run, stream: TextIO, form: Form = "jsonl") -> Plan:
     """
     plan = Plan(run)
     check_unbegun(run)
-    merged = sorted(name for name, how in plan.policy.merge.items() if how == CHOSEN)
+    merged = sorted(
+        name
+        for policy in plan.policies
+        for name, how in policy.merge.items()
+        if how == CHOSEN
+    )
     if merged:
         raise PlanError(
             f"a callable merged {', '.join(merged)} for the rows that this plan keeps",
@@ -63,7 +68,7 @@ def import_plan(run: Run, stream: TextIO, form: Form = "jsonl") -> Plan:
         )
     digest = hashlib.sha256(f"{plan.fingerprint}\n".encode())
     facts = plan.facts()
-    counts = {"groups": 0, "losers": 0}
+    shares = [[0, 0] for _ in plan.policies]
     # An empty name is a database in a temporary file.
     with sqlite3.connect("") as store:
         store.execute("CREATE TABLE line (grp INTEGER, keep INTEGER, place TEXT, number INTEGER)")
@@ -74,7 +79,7 @@ def import_plan(run: Run, stream: TextIO, form: Form = "jsonl") -> Plan:
             rows = store.execute("SELECT grp, keep, place, number FROM line ORDER BY grp, number")
             edited = groupby(rows, key=lambda row: int(row[0]))
             wanted = next(edited, None)
-            for decision, (_, ranks) in zip(plan.decisions(), plan.ranks(), strict=True):
+            for decision, ranks in zip(plan.decisions(), plan.ranks(), strict=True):
                 if wanted is None or wanted[0] > decision.group:
                     continue
                 if wanted[0] < decision.group:
@@ -86,10 +91,10 @@ def import_plan(run: Run, stream: TextIO, form: Form = "jsonl") -> Plan:
                     )
                 }
                 ranked = _ranked(decision.group, list(wanted[1]), places)
-                counts["groups"] += 1
-                counts["losers"] += len(ranked) - 1
+                shares[decision.policy][0] += 1
+                shares[decision.policy][1] += len(ranked) - 1
                 digest.update(f"{decision.group} {ranked}\n".encode())
-                yield Ranking(decision.group, ranked, {})
+                yield Ranking(decision.group, ranked, {}, decision.policy)
                 wanted = next(edited, None)
             if wanted is not None:
                 raise PlanError(
@@ -97,8 +102,9 @@ def import_plan(run: Run, stream: TextIO, form: Form = "jsonl") -> Plan:
                     hint="Only keep may be changed; export the plan again.",
                     path=run.path,
                 )
-            facts.update(counts)
-            facts["left_out"] = facts["left_out"] + plan.groups - counts["groups"]
+            groups, losers = (sum(column) for column in zip(*shares, strict=True))
+            facts.update(groups=groups, losers=losers, shares=shares)
+            facts["left_out"] = facts["left_out"] + plan.groups - groups
             facts["fingerprint"] = digest.hexdigest()
 
         write_plan(run, facts, decided())

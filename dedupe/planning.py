@@ -18,10 +18,19 @@ from typing import Any
 from .connect import Connectable, Database, connect
 from .decision import Ranking
 from .disk import disk_need
-from .errors import KeyDefinitionError, UsageError
+from .errors import KeyDefinitionError, PolicyError, UsageError
 from .key import ResolvedKey, resolve
 from .plan import Plan, PlannedReference, check_unbegun, write_plan
-from .policy import Chooser, Merger, Policy, Program, SoftReference, make_policy
+from .policy import (
+    Chooser,
+    Merger,
+    Policy,
+    Program,
+    SoftReference,
+    keep_choices,
+    make_policy,
+    policies_to_json,
+)
 from .policycheck import check_policy
 from .references import References, load_references
 from .repair.helpers import finding_index
@@ -85,7 +94,7 @@ def plan(
     database = connect(run.target.conninfo() if db is None else db)
     number = _chosen(run, key)
     return make_plan(
-        database, run, number, policy,
+        database, run, number, [policy],
         program=program,
         only=only, exclude=exclude, max_groups=max_groups,
     )
@@ -95,31 +104,47 @@ def make_plan(
     database: Database,
     run: Run,
     number: int,
-    policy: Policy,
+    policies: Sequence[Policy],
     *,
     program: Program | None = None,
     only: Collection[int] = (),
     exclude: Collection[int] = (),
     max_groups: int | None = None,
 ) -> Plan:
-    """Make the plan of key ``number`` of a run by a policy; see ``plan``."""
+    """Make the plan of key ``number`` of a run by one policy or several; see ``plan``.
+
+    A group belongs to the first policy whose ``same`` holds for it. ``program`` has the
+    callables of the only policy.
+    """
     with database.open("pgmend plan") as session:
         check_server(run.identity.server, read_server(session))
         key = resolved_key(session, run, number)
         check_leaves(session, run.identity)
-        references = load_references(session, key, policy)
-        check_policy(session, policy, references)
-        planner = Planner(session, run, policy, references, program or Program())
-        digest = hashlib.sha256(f"{run.id}\n{key.definition}\n{policy.to_json()}\n".encode())
+        pointing = []
+        for policy in policies:
+            references = load_references(session, key, policy)
+            check_policy(session, policy, references)
+            pointing.append(references)
+        rules = list(zip(policies, pointing, strict=True))
+        planner: Planner | None = None
+        for place, (policy, references) in reversed(list(enumerate(rules))):
+            planner = Planner(
+                session, run, policy, references, program or Program(),
+                number=place, otherwise=planner,
+            )
+        if planner is None:
+            raise PolicyError("a plan needs a policy", hint=keep_choices())
+        text = policies_to_json(policies)
+        digest = hashlib.sha256(f"{run.id}\n{key.definition}\n{text}\n".encode())
         facts: dict[str, Any] = {
             "key": number,
             "key_name": key.name,
-            "table": references.relations[references.root].label,
-            "policy": policy.to_json(),
+            "table": pointing[0].relations[pointing[0].root].label,
+            "policies": text,
             "made": datetime.now(UTC).isoformat(),
         }
 
-        def decided() -> Iterator[Ranking]:
+        def decided(planner: Planner) -> Iterator[Ranking]:
             taken = 0
             for group, size, members in run.addresses(number):
                 wanted = (not only or group in only) and group not in exclude
@@ -136,11 +161,13 @@ def make_plan(
             # All that is known of the groups is known only now.
             facts.update(planner.facts())
             facts["fingerprint"] = digest.hexdigest()
-            facts["references"] = [asdict(one) for one in _planned(session, references)]
-            facts["statements"] = _shapes(references, policy)
+            facts["references"] = _planned_of_all(session, pointing)
+            facts["statements"] = list(
+                dict.fromkeys(one for rule in rules for one in _shapes(rule[1], rule[0]))
+            )
             facts["notes"] = [
-                *_notes(policy, planner, references),
-                str(disk_need(session, references, planner.losers, key.index_oid)),
+                *dict.fromkeys(note for rule in rules for note in _notes(*rule, facts["ties"])),
+                str(disk_need(session, pointing, facts["losers"], key.index_oid)),
             ]
 
         def noted(found: Iterator[Ranking]) -> Iterator[Ranking]:
@@ -148,7 +175,7 @@ def make_plan(
                 digest.update(f"{one}\n".encode())
                 yield one
 
-        write_plan(run, facts, decided())
+        write_plan(run, facts, decided(planner))
     return Plan(run, program)
 
 
@@ -187,6 +214,16 @@ def _chosen(run: Run, name: str | None) -> int:
             hint="Say which: " + " or ".join(f"--key '{keys[n].name}'" for n in found) + ".",
         )
     return found[0] if found else 0
+
+
+def _planned_of_all(session: Session, pointing: Sequence[References]) -> list[dict[str, Any]]:
+    """Describe the references of all policies; one that several handle alike, once."""
+    found: dict[tuple[object, ...], dict[str, Any]] = {}
+    for references in pointing:
+        for one in _planned(session, references):
+            alike = one.child, one.columns, one.parent, one.constraint, one.handling
+            found.setdefault(alike, asdict(one))
+    return list(found.values())
 
 
 def _planned(session: Session, references: References) -> Iterator[PlannedReference]:
@@ -246,16 +283,16 @@ def _shapes(references: References, policy: Policy) -> list[str]:
     ]
 
 
-def _notes(policy: Policy, planner: Planner, references: References) -> list[str]:
+def _notes(policy: Policy, references: References, ties: int) -> list[str]:
     notes = [
         f"{references.relations[r.child].label} references the key that is repaired: its rows"
         " stay as they are, and triggers are switched off while their twins are deleted"
         for r in references.references
         if r.twin
     ]
-    if planner.ties:
+    if ties:
         notes.append(
-            f"in {planner.ties} groups the rows are alike in all that --keep and the primary key"
+            f"in {ties} groups the rows are alike in all that --keep and the primary key"
             " say; the first in the heap stays"
         )
     if policy.loser.action == "report":

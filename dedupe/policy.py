@@ -1,7 +1,8 @@
 """What shall become of duplicates, as values: who stays, what happens to the others.
 
-A ``Policy`` knows no database. It is written to the plan and to the journal as JSON,
-so that a later round or another process decides by the same rules.
+A ``Policy`` knows no database. A plan has one, or several in an order: a group belongs to the
+first whose ``same`` holds for it. They are written to the plan and to the journal as JSON, so
+that a later round or another process decides by the same rules.
 """
 
 from __future__ import annotations
@@ -186,14 +187,9 @@ class Policy:
         """Whether a callable has a say."""
         return CHOSEN in {*self.merge.values(), *(keep.by for keep in self.keep)}
 
-    def to_json(self) -> str:
-        """Write the policy as one line of JSON."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
-
     @classmethod
-    def from_json(cls, text: str) -> Policy:
-        """Read what ``to_json`` wrote."""
-        facts: dict[str, Any] = json.loads(text)
+    def read(cls, facts: Mapping[str, Any]) -> Policy:
+        """Read one of the policies of ``policies_to_json``."""
         return cls(
             keep=tuple(Keep(**keep) for keep in facts["keep"]),
             loser=Loser(
@@ -210,6 +206,16 @@ class Policy:
                 name: (pair[0], pair[1]) for name, pair in facts["drop_self_pairs"].items()
             },
         )
+
+
+def policies_to_json(policies: Sequence[Policy]) -> str:
+    """Write the policies of a plan, in their order, as one line of JSON."""
+    return json.dumps([dataclasses.asdict(policy) for policy in policies], sort_keys=True)
+
+
+def policies_from_json(text: str) -> tuple[Policy, ...]:
+    """Read what ``policies_to_json`` wrote."""
+    return tuple(Policy.read(facts) for facts in json.loads(text))
 
 
 def _merge_word(column: str, how: object) -> str:

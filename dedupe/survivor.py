@@ -25,7 +25,7 @@ _COUNTING = {"enable_seqscan": "on", "enable_hashjoin": "on"}
 
 
 class Planner:
-    """Decides batches of groups."""
+    """Decides batches of groups by one policy; those that it is not for go to the next one."""
 
     def __init__(
         self,
@@ -34,7 +34,13 @@ class Planner:
         policy: Policy,
         references: References,
         program: Program,
+        *,
+        number: int = 0,
+        otherwise: Planner | None = None,
     ) -> None:
+        """Decide by policy ``number`` of the plan; ``otherwise`` decides what is left."""
+        self._number = number
+        self._otherwise = otherwise
         self._program = program
         self._callables = Callables(
             session, references.relations[references.root], program
@@ -56,25 +62,18 @@ class Planner:
         self.batch = 20 * _BATCH if counting else _BATCH
 
     def facts(self) -> dict[str, Any]:
-        """Return what was counted."""
+        """Return what was counted, by this planner and by those behind it."""
+        behind = self._otherwise.facts() if self._otherwise is not None else {}
+        shares = [[self._groups, self._losers], *behind.get("shares", [])]
         return {
-            "groups": self._groups,
-            "losers": self._losers,
-            "kept_apart": self._apart,
-            "changed": self._changed,
+            "groups": sum(groups for groups, _ in shares),
+            "losers": sum(losers for _, losers in shares),
+            "shares": shares,
+            "kept_apart": self._apart + behind.get("kept_apart", 0),
+            "changed": self._changed + behind.get("changed", 0),
             "left_out": self.left_out,
-            "ties": self._ties,
+            "ties": self._ties + behind.get("ties", 0),
         }
-
-    @property
-    def losers(self) -> int:
-        """Rows that do not stay."""
-        return self._losers
-
-    @property
-    def ties(self) -> int:
-        """Groups whose rows are alike in all that they are ordered by."""
-        return self._ties
 
     def decide(self) -> Iterator[Ranking]:
         """Decide the pending groups."""
@@ -99,8 +98,12 @@ class Planner:
         for number, members in pending.items():
             places = ranked.get(number, [])
             whole = len(places) == len(members)
-            if self._counted(len(members), whole=whole, apart=number in apart):
-                yield Ranking(number, places, merged.get(number, {}))
+            if whole and number in apart and self._otherwise is not None:
+                self._otherwise.add(number, members)
+            elif self._counted(len(members), whole=whole, apart=number in apart):
+                yield Ranking(number, places, merged.get(number, {}), self._number)
+        if self._otherwise is not None:
+            yield from self._otherwise.decide()
 
     def _counted(self, size: int, *, whole: bool, apart: bool) -> bool:
         """Count a group; returns whether it is to be repaired."""
@@ -160,7 +163,7 @@ class Planner:
         whole = there == size
         if self._counted(size, whole=whole, apart=False) and best is not None:
             self._ties += tied
-            yield Ranking(group, AllBehind(best[0], size), {})
+            yield Ranking(group, AllBehind(best[0], size), {}, self._number)
 
     def _ask(self, by_leaf: RowsByLeaf) -> list[tuple[int, int, bool]]:
         """Read the rows that are as the scan saw them, each group in the policy's order."""

@@ -163,7 +163,7 @@ def test_docs_links_lead_somewhere(page: Path) -> None:
             assert anchor in slugs, f"{page.name}: {target}"
 
 
-@pytest.mark.parametrize("folder", ["docs", "docs/decisions"])
+@pytest.mark.parametrize("folder", ["docs", "docs/decisions", "docs/recipes"])
 def test_docs_index_lists_every_page(folder: str) -> None:
     index = (ROOT / folder / "index.md").read_text("utf-8")
     for page in (ROOT / folder).glob("*.md"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from . import demo, groups, journal, plan, repair, scan, status, undo, verify
+from . import demo, groups, journal, plan, recipe_run, repair, scan, status, undo, verify
 
 #: Every command, in the order of the help.
 ALL: tuple[click.Command, ...] = (
@@ -16,5 +16,6 @@ ALL: tuple[click.Command, ...] = (
     verify.verify_command,
     undo.undo_command,
     journal.journal_command,
+    recipe_run.GROUP,
     demo.demo_command,
 )

@@ -11,6 +11,7 @@ from typing import Any
 from ..connect import Connectable, connect
 from ..errors import RefusedError, UnknownObject
 from ..key import MatchKey
+from ..policy import Policy, policies_from_json
 from ..session import Session
 from ..table import quoted
 from .tables import SCHEMA, exists, standing
@@ -40,7 +41,8 @@ class JournalRun:
     #: groups of the round up to this turn are done
     done: int
     relid: int
-    policy: str
+    #: the policies of its plan, in their order
+    policies: tuple[Policy, ...]
     fingerprint: str
     #: the key as it was named
     asked: MatchKey
@@ -59,7 +61,7 @@ def _runs(session: Session, run: str | None = None) -> list[JournalRun]:
         SELECT r.id, r.table_name, r.key_name, r.state, r.started, r.finished,
             (SELECT coalesce(sum(b.groups), 0)::int8 FROM {SCHEMA}.batch b WHERE b.run = r.id),
             (SELECT count(*) FROM {SCHEMA}.entry e WHERE e.run = r.id AND {standing('e')}),
-            r.reason, r.settings, r.round, r.done, r.relid::int8, r.policy, r.fingerprint, r.asked
+            r.reason, r.settings, r.round, r.done, r.relid::int8, r.policies, r.fingerprint, r.asked
         FROM {SCHEMA}.run r WHERE $1::text IS NULL OR r.id = $1 ORDER BY r.started, r.id
         """,
         [run],
@@ -68,7 +70,8 @@ def _runs(session: Session, run: str | None = None) -> list[JournalRun]:
         JournalRun(
             id=r[0], table=r[1], key_name=r[2], state=r[3], started=r[4],
             finished=r[5], groups=r[6], entries=r[7], reason=r[8], settings=json.loads(r[9]),
-            round=r[10], done=r[11], relid=r[12], policy=r[13], fingerprint=r[14],
+            round=r[10], done=r[11], relid=r[12], policies=policies_from_json(r[13]),
+            fingerprint=r[14],
             asked=MatchKey.from_json(r[15]),
         )
         for r in rows

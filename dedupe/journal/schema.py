@@ -38,7 +38,8 @@ runs = sa.Table(
     sa.Column("key_name", sa.Text, nullable=False),
     # the key as it was named, as JSON
     sa.Column("asked", sa.Text, nullable=False),
-    sa.Column("policy", sa.Text, nullable=False),
+    # in their order, as JSON
+    sa.Column("policies", sa.Text, nullable=False),
     sa.Column("fingerprint", sa.Text, nullable=False),
     sa.Column("reason", sa.Text),
     sa.Column("settings", sa.Text, nullable=False),
@@ -57,6 +58,8 @@ work = sa.Table(
     sa.Column("ordinal", sa.Integer, primary_key=True),
     # the groups are worked on in the order of these
     sa.Column("turn", sa.Integer, nullable=False),
+    # number of the policy that the group was decided by
+    sa.Column("policy", sa.Integer, nullable=False),
     sa.Column("relid", pg.OID, nullable=False),
     sa.Column("place", _Tid, nullable=False),
     sa.Column("version", sa.Text, nullable=False),

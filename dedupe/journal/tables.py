@@ -11,7 +11,7 @@ from ..writer import Writer
 #: the journal's schema in SQL; the session knows its name
 SCHEMA = JOURNAL
 #: version of the journal's tables; another one is refused by name
-JOURNAL_VERSION = 2
+JOURNAL_VERSION = 3
 
 
 def database_of(run: Run, db: Connectable | None) -> Database:

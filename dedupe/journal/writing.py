@@ -30,16 +30,16 @@ def begin(
     table: Relation,
     key_name: str,
     asked: MatchKey,
-    policy: str,
+    policies: str,
     fingerprint: str,
     reason: str | None,
 ) -> None:
     """Enter a run that begins; only inside ``writing``."""
     writer.rows(
         f"INSERT INTO {SCHEMA}.run (id, started, state, relid, table_name, key_name,"
-        " asked, policy, fingerprint, reason, settings, round, done)"
+        " asked, policies, fingerprint, reason, settings, round, done)"
         " VALUES ($1, pg_catalog.now(), 'repairing', $2, $3, $4, $5, $6, $7, $8, $9, 0, 0)",
-        [run, table.oid, table.label, key_name, asked.to_json(), policy,
+        [run, table.oid, table.label, key_name, asked.to_json(), policies,
          fingerprint, reason, json.dumps(image_settings())],
     )
 

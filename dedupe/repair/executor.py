@@ -68,7 +68,7 @@ def repair(
     with database.open("pgmend repair") as session:
         check_server(plan.run.identity.server, read_server(session))
         key = resolved_key(session, plan.run, plan.key)
-        references = load_references(session, key, plan.policy)
+        pointing = [load_references(session, key, policy) for policy in plan.policies]
         known = journal.find_run(session, plan.run.id)
         if known is not None and known.fingerprint != plan.fingerprint:
             raise PlanError(
@@ -94,18 +94,22 @@ def repair(
             losers=plan.losers,
         )
         endgame = Endgame(
-            plan, references.relations[references.root], telling, create_index
+            plan, pointing[0].relations[pointing[0].root], telling, create_index
         )
         if known is not None and known.state == "repaired" and not endgame.wanted(session, key):
             return summary(session, base, already_done=True, status="repaired", left=0)
         unreadable = 0 if despite_unreadable else len(plan.run.unreadable)
-        reasons = obstacles(
-            session, references, plan.policy,
-            unreadable=unreadable, triggers_off=triggers == "off", index=key.index_oid,
-        )
-        reasons = (*reasons, *endgame.obstacles(session, key))
+        found = [
+            reason
+            for references, policy in zip(pointing, plan.policies, strict=True)
+            for reason in obstacles(
+                session, references, policy,
+                unreadable=unreadable, triggers_off=triggers == "off", index=key.index_oid,
+            )
+        ]
+        reasons = (*dict.fromkeys(found), *endgame.obstacles(session, key))
         if known is None and execute:
-            need = disk_need(session, references, plan.losers, key.index_oid)
+            need = disk_need(session, pointing, plan.losers, key.index_oid)
             short = disk_obstacle(session, need, assumed=assume_disk)
             reasons = reasons if short is None else (*reasons, short)
     if reasons:
@@ -118,7 +122,7 @@ def repair(
         return base
     with owned(plan.run.path):
         repairer = Repairer(
-            database, plan, references, telling,
+            database, plan, pointing, telling,
             reason=reason, triggers_off=triggers == "off", nice=nice, max_lag=max_lag, lock=lock,
             endgame=endgame,
         )

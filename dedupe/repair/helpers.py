@@ -10,6 +10,7 @@ Source: https://www.postgresql.org/docs/current/sql-createindex.html#SQL-CREATEI
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 
 from ..references import Reference
@@ -105,9 +106,14 @@ def index_columns(session: Session, index_oid: int) -> frozenset[str]:
     )
 
 
-def helper_name(run: str, number: int) -> str:
-    """Name the helper index of a reference."""
-    return f"pgmend_{run}_{number}"
+def helper_name(run: str, reference: Reference) -> str:
+    """Name the helper index of a reference: the same one for every policy that has it."""
+    soft = reference.soft
+    parts = [*reference.columns]
+    if soft is not None:
+        parts += [soft.kind, soft.type_column or "", *soft.path]
+    told = zlib.crc32("\0".join(parts).encode("utf-8", "surrogateescape"))
+    return f"pgmend_{run}_{reference.child}_{told:08x}"
 
 
 def build_helper(
@@ -122,7 +128,7 @@ def build_helper(
     SHARE UPDATE EXCLUSIVE on the child while it is built; on a partitioned table, SHARE.
     Raises FailureError.
     """
-    name = helper_name(run, reference.number)
+    name = helper_name(run, reference)
     found = writer.rows(
         "SELECT i.indisvalid FROM pg_catalog.pg_class x"
         " JOIN pg_catalog.pg_index i ON i.indexrelid = x.oid"
@@ -146,7 +152,7 @@ def build_helper(
 def drop_helper(writer: Writer, run: str, reference: Reference, child: Relation) -> None:
     """Drop the helper index of a reference, if it is there."""
     concurrently = "" if child.partitioned else "CONCURRENTLY "
-    name = f"{quoted(child.schema)}.{quoted(helper_name(run, reference.number))}"
+    name = f"{quoted(child.schema)}.{quoted(helper_name(run, reference))}"
     writer.alone(f"DROP INDEX {concurrently}IF EXISTS {name}")
 
 

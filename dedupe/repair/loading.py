@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 
@@ -17,19 +17,19 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 def load_round(
-    writer: Writer, run: str, plan: Plan, round_: int, *, whole: bool
+    writer: Writer, run: str, plan: Plan, round_: int, *, whole: Sequence[bool]
 ) -> None:
     """Copy a plan's decisions into the database as a round; only inside ``writing``.
 
-    ``whole``: large groups too are repaired in one turn.
+    ``whole``, for each policy of the plan: large groups too are repaired in one turn.
     """
     oids = [oid for oid, *_ in plan.run.identity.leaves]
     writer.copy_lines(
-        f"COPY {SCHEMA}.work (run, round, turn, grp, ordinal, relid, place, version)"
+        f"COPY {SCHEMA}.work (run, round, turn, policy, grp, ordinal, relid, place, version)"
         " FROM STDIN",
         (
-            f"{run}\t{round_}\t{turn}\t{group}\t{ordinal}\t{oids[leaf]}\t{ctid}\t{xmin}\n"
-            for turn, (group, ordinal, leaf, ctid, xmin) in _with_turns(plan, whole=whole)
+            f"{run}\t{round_}\t{turn}\t{policy}\t{group}\t{ordinal}\t{oids[leaf]}\t{ctid}\t{xmin}\n"
+            for turn, (policy, group, ordinal, leaf, ctid, xmin) in _with_turns(plan, whole)
         ),
     )
     writer.copy_lines(
@@ -56,19 +56,21 @@ def load_round(
 
 
 def _with_turns(
-    plan: Plan, *, whole: bool
-) -> Iterator[tuple[int, tuple[int, int, int, str, str]]]:
-    """Stream the plan's rows with the turn of each, from 1.
+    plan: Plan, whole: Sequence[bool]
+) -> Iterator[tuple[int, tuple[int, int, int, int, str, str]]]:
+    """Stream the plan's rows with the turn of each, from 1; policy after policy.
 
     A group has one turn, and a large one several that follow each other, where its losers
     need not be seen together: the row that stays is then in the first of them.
     """
-    policy = plan.policy
-    apart = not whole and not policy.merge and policy.loser.action in {"delete", "blank"}
+    apart = [
+        not at_once and not policy.merge and policy.loser.action in {"delete", "blank"}
+        for at_once, policy in zip(whole, plan.policies, strict=True)
+    ]
     turn = 0
-    for _, rows in groupby(plan.addresses(), key=itemgetter(0)):
+    for _, rows in groupby(plan.addresses(), key=itemgetter(1)):
         for number, row in enumerate(rows):
-            turn += not number or (apart and number % PIECE_ROWS == 0)
+            turn += not number or (apart[row[0]] and number % PIECE_ROWS == 0)
             yield turn, row
 
 

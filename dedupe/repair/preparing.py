@@ -49,7 +49,7 @@ def prepare(
             continue
         if all(oid == untrusted for oid, *_ in found):
             journal.tell(
-                writer, run, "helper index", helper_name(run, reference.number)
+                writer, run, "helper index", helper_name(run, reference)
             )
             build_helper(writer, run, reference, child, say)
         for oid, method in usable_indexes(writer, reference, child):

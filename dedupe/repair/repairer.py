@@ -2,7 +2,7 @@
 
 A round repairs the groups of a plan in batches, each one transaction. Then the table is
 scanned anew: duplicates that arrived meanwhile, and groups that were changed since their
-plan, are planned by the same policy and repaired in the next round. When the scan finds
+plan, are planned by the same policies and repaired in the next round. When the scan finds
 none, the unique index is rebuilt; if that still meets duplicates, another round follows.
 
 All progress stands in the database, committed with the changes that it describes.
@@ -11,6 +11,7 @@ All progress stands in the database, committed with the changes that it describe
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from .. import journal
 from ..connect import Database
@@ -27,6 +28,7 @@ from ..errors import (
 from ..journal import SCHEMA
 from ..plan import Plan
 from ..planning import make_plan, resolved_key
+from ..policy import policies_to_json
 from ..references import References
 from ..scan.directory import ROUND_PREFIX
 from ..scan.owner import end_leftovers
@@ -59,7 +61,7 @@ class Repairer:
         self,
         database: Database,
         plan: Plan,
-        references: References,
+        pointing: Sequence[References],
         telling: Telling,
         *,
         reason: str | None,
@@ -72,12 +74,15 @@ class Repairer:
         self._database = database
         self._plan = plan
         self._run = plan.run.id
-        self._references = references
-        #: whether a batch may move rows of the table itself, which their twins' index refuses
-        self._moves_own = bool(references.of(references.root))
+        #: the references of each policy
+        self._pointing = pointing
+        self._table = pointing[0].relations[pointing[0].root]
+        #: of each policy, whether a batch may move rows of the table itself, which their
+        #: twins' index refuses
+        self._moves_own = [bool(one.of(one.root)) for one in pointing]
         self._telling = telling
         self._reason = reason
-        self._triggers_off = triggers_off or any(r.twin for r in references.references)
+        self._triggers_off = triggers_off or any(r.twin for one in pointing for r in one.references)
         self._nice = nice
         self._max_lag = max_lag
         self._lock = lock
@@ -95,18 +100,22 @@ class Repairer:
             lock_run(writer, self._run, self._telling)
             self._begin(writer)
             key = resolved_key(writer, self._plan.run, self._plan.key)
-            prepare(
-                writer, lambda: self._database.open(self._name), self._run, self._references,
-                key.index_oid, self._telling,
-            )
-            batches = Batches(
-                writer, self._run, self._references, self._plan.policy, key,
-                triggers_off=self._triggers_off,
-            )
+            for references in self._pointing:
+                prepare(
+                    writer, lambda: self._database.open(self._name), self._run, references,
+                    key.index_oid, self._telling,
+                )
+            batches = [
+                Batches(
+                    writer, self._run, references, policy, key, triggers_off=self._triggers_off
+                )
+                for references, policy in zip(self._pointing, self._plan.policies, strict=True)
+            ]
             left, rebuilt = self._rounds(writer, batches)
             if self._triggers_off:
                 self._prove_references(writer)
-            drop_helpers(writer, self._run, self._references)
+            for references in self._pointing:
+                drop_helpers(writer, self._run, references)
             with writer.writing():
                 writer.rows(
                     f"UPDATE {SCHEMA}.run SET state = $2::text, finished = pg_catalog.now()"
@@ -139,10 +148,10 @@ class Repairer:
             journal.begin(
                 writer,
                 run=self._run,
-                table=self._references.relations[self._references.root],
+                table=self._table,
                 key_name=self._plan.key_name,
                 asked=self._plan.run.asked[self._plan.key],
-                policy=self._plan.policy.to_json(),
+                policies=policies_to_json(self._plan.policies),
                 fingerprint=self._plan.fingerprint,
                 reason=self._reason,
             )
@@ -152,15 +161,19 @@ class Repairer:
         """Raise FailureError where a reference does not resolve: nothing else checked it."""
         checks: list[str] = []
         findings: list[str] = []
-        resolve_references(writer, self._references, checks, findings)
+        for references in self._pointing:
+            resolve_references(writer, references, checks, findings)
         if findings:
+            told = "; ".join(dict.fromkeys(findings))
             raise FailureError(
-                f"the repair was carried out without triggers, and {'; '.join(findings)}",
+                f"the repair was carried out without triggers, and {told}",
                 hint=f"Take it back with pgmend undo {self._plan.run.path}, or look whether these"
                 " rows pointed at nothing before.",
             )
 
-    def _rounds(self, writer: Writer, batches: Batches) -> tuple[int, tuple[str, ...]]:
+    def _rounds(
+        self, writer: Writer, batches: Sequence[Batches]
+    ) -> tuple[int, tuple[str, ...]]:
         """Repair round by round; returns groups left and indexes built."""
         known = journal.known_run(writer, self._run)
         last_round = known.round + MOST_ROUNDS - 1
@@ -207,20 +220,19 @@ class Repairer:
             load_round(writer, self._run, plan, round_, whole=self._moves_own)
 
     def _close(
-        self, writer: Writer, batches: Batches, round_: int
+        self, writer: Writer, batches: Sequence[Batches], round_: int
     ) -> tuple[int, tuple[str, ...]]:
         """Do the last round and the build in one transaction that keeps writers out.
 
         SHARE ROW EXCLUSIVE on the table until it is committed, and ACCESS EXCLUSIVE on the
         index while it is built. What is raised rolls all of it back.
         """
-        table = self._references.relations[self._references.root]
         self._telling.phase("waiting for the table")
         with writer.writing():
             for tries in range(_LOCK_TRIES + 1):
                 try:
                     with writer.writing():
-                        writer.rows(f"LOCK TABLE {table.sql} IN SHARE ROW EXCLUSIVE MODE")
+                        writer.rows(f"LOCK TABLE {self._table.sql} IN SHARE ROW EXCLUSIVE MODE")
                     break
                 except LockNotAvailable:
                     if tries == _LOCK_TRIES:
@@ -241,7 +253,9 @@ class Repairer:
                 return left, ()
             return 0, self._endgame.build_closed(writer)
 
-    def _repair_round(self, writer: Writer, batches: Batches, round_: int, done: int) -> None:
+    def _repair_round(
+        self, writer: Writer, batches: Sequence[Batches], round_: int, done: int
+    ) -> None:
         (total,) = writer.row(
             f"SELECT coalesce(max(turn), 0) FROM {SCHEMA}.work WHERE run = $1::text"
             " AND round = $2::int4",
@@ -251,29 +265,34 @@ class Repairer:
         while True:
             self._telling.check_stop()
             self._wait_for_standbys(writer)
-            part = self._next_part(writer, round_, done)
+            policy, part = self._next_part(writer, round_, done)
             if not part:
                 return
-            took = self._one_batch(batches, round_, done, part)
+            took = self._one_batch(batches[policy], round_, done, part)
             done = part[-1]
             self._telling.did(len(part))
             if self._nice:
                 self._telling.wait(took * self._nice, "being nice")
 
-    def _next_part(self, writer: Writer, round_: int, done: int) -> list[int]:
-        """Return the turns of the next batch: fewer where there are large groups among them."""
+    def _next_part(self, writer: Writer, round_: int, done: int) -> tuple[int, list[int]]:
+        """Return the turns of the next batch, and the policy that all of them belong to.
+
+        Fewer where there are large groups among them.
+        """
         part: list[int] = []
-        rows = 0
-        for turn, count in writer.rows(
-            f"SELECT turn, count(*) FROM {SCHEMA}.work WHERE run = $1::text"
+        rows = first = 0
+        for turn, policy, count in writer.rows(
+            f"SELECT turn, min(policy), count(*) FROM {SCHEMA}.work WHERE run = $1::text"
             " AND round = $2::int4 AND turn > $3::int4 GROUP BY turn ORDER BY turn LIMIT $4::int4",
             [self._run, round_, done, self._size],
         ):
             rows += count
-            if part and rows > max(PIECE_ROWS, _ROWS_A_GROUP * self._size):
+            if not part:
+                first = policy
+            elif policy != first or rows > max(PIECE_ROWS, _ROWS_A_GROUP * self._size):
                 break
             part.append(turn)
-        return part
+        return first, part
 
     def _one_batch(
         self, batches: Batches, round_: int, done: int, part: list[int]
@@ -307,7 +326,7 @@ class Repairer:
         self, batches: Batches, round_: int, done: int, part: list[int], error: DedupeError
     ) -> float:
         if len(part) == 1:
-            twins = self._moves_own and error.facts.get("sqlstate") == DUPLICATES
+            twins = error.facts.get("sqlstate") == DUPLICATES
             if twins and batches.join(round_, part[0]):
                 return self._one_batch(batches, round_, done, part)
             for group in batches.skip(round_, part[0], error.message):
@@ -318,7 +337,7 @@ class Repairer:
         return first + self._one_batch(batches, round_, part[middle - 1], part[middle:])
 
     def _look_again(self, round_: int, *, fresh: bool = False) -> Plan | None:
-        """Scan anew and plan what was found by the same policy; None: the key holds."""
+        """Scan anew and plan what was found by the same policies; None: the key holds."""
         self._telling.phase("looking again")
         path = self._plan.run.path / f"{ROUND_PREFIX}{round_ + 1}"
         found = scan(
@@ -330,14 +349,14 @@ class Repairer:
         self._stale = False
         if not found.keys[0].groups:
             return None
-        policy, program = self._plan.policy, self._plan.program
-        if program is None and policy.by_program:
+        policies, program = self._plan.policies, self._plan.program
+        if program is None and any(policy.by_program for policy in policies):
             raise RefusedError(
                 f"{found.keys[0].groups} groups arrived or were changed meanwhile, and the callable"
                 " that decided about the others is not at hand in this process",
                 hint="Plan them anew: scan again, or give the plan that dedupe.plan returned.",
             )
-        return make_plan(self._database, found, 0, policy, program=program)
+        return make_plan(self._database, found, 0, policies, program=program)
 
     def _wait_for_standbys(self, writer: Writer) -> None:
         """Wait while a standby is too far behind; one whose lag is unknown counts as such."""

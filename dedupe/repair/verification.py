@@ -16,7 +16,6 @@ from ..connect import Connectable, Database
 from ..errors import UnprovenIndex
 from ..journal import SCHEMA, JournalRun
 from ..key import ResolvedKey, resolve
-from ..policy import Policy
 from ..references import load_references
 from ..scan.run import Run
 from ..scan.scanner import scan
@@ -67,19 +66,23 @@ def verify(
     with database.open("pgmend verify") as session:
         known = journal.known_run(session, run_id)
         key = resolve(session, known.asked)
-        references = load_references(session, key, Policy.from_json(known.policy))
+        pointing = [load_references(session, key, policy) for policy in known.policies]
     groups = _look_for_groups(database, known, telling, checks, findings)
     with database.open("pgmend verify") as session:
         telling.phase("following references")
         _add_up(session, known, checks, findings)
-        resolve_references(session, references, checks, findings)
-        telling.check_stop()
-        find_strays(session, run_id, references, checks, findings)
-        telling.check_stop()
+        for references in pointing:
+            resolve_references(session, references, checks, findings)
+            telling.check_stop()
+            find_strays(session, run_id, references, checks, findings)
+            telling.check_stop()
         telling.phase("proving the index")
         _check_index(session, key, checks, findings)
     return Verification(
-        run_id=run_id, groups=groups, checks=tuple(checks), findings=tuple(findings)
+        run_id=run_id,
+        groups=groups,
+        checks=tuple(dict.fromkeys(checks)),
+        findings=tuple(dict.fromkeys(findings)),
     )
 
 

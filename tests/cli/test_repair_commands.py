@@ -379,10 +379,10 @@ def test_a_policy_file(scanned: Command, db: Connection) -> None:
         'type_column = "kind"\ntype_value = "p"\n'
     )
     arguments = ["plan", "r", "--policy", "rules.toml"]
-    policy = told(scanned, *arguments)["policy"]
+    (policy,) = told(scanned, *arguments)["policies"]
     assert policy["keep"] == [{"by": "note", "descending": True}]
     assert policy["same"] == "a.name = b.name"
-    policy = told(scanned, *arguments, "--keep", "oldest", "--merge", "note=max")["policy"]
+    (policy,) = told(scanned, *arguments, "--keep", "oldest", "--merge", "note=max")["policies"]
     assert [keep["by"] for keep in policy["keep"]] == ["oldest"]
     assert policy["merge"] == {"note": "max"}
     assert policy["collisions"]["seats"]["by"] == "newest"

@@ -1,0 +1,100 @@
+"""``pgmend recipe run``: carry a recipe out over all its tables, journaled, resumably."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dedupe import decide, load_recipe, run_recipe
+
+from .. import output, recipes
+from ..config import settings_option
+from ..exits import ExitCode
+from ..options import (
+    connection_options,
+    execute_option,
+    json_option,
+    progress_options,
+    taken_from,
+)
+from ..repairing import Server, watched
+from .recipe import recipe_command
+
+#: the group with all of its commands
+GROUP = recipe_command
+
+
+@recipe_command.command("run", short_help="Show what a recipe would do; with --execute, do it.")
+@click.argument("recipe")
+@click.option(
+    "--run", "place", type=click.Path(path_type=Path), required=True,
+    help="Directory for all of it, new or known.",
+)
+@execute_option
+@click.option(
+    "--without-snapshot", "reason", metavar="REASON",
+    help="Why the database needs no snapshot to go back to; needed by --execute.",
+)
+@click.option(
+    "--decide", "answers", multiple=True, metavar="ID=ANSWER", help="Answer one of its questions."
+)
+@click.option(
+    "--decisions", type=click.Path(path_type=Path), metavar="FILE", help="Answers in a TOML file."
+)
+@click.option("--defaults", is_flag=True, help="Decide what is open as the recipe says.")
+@click.option("--live", is_flag=True, help="Others may stay connected.")
+@click.option("-j", "--jobs", type=int, default=2, help="Backends that scan at a time [2].")
+@click.option("--memory", default="64MB", metavar="SIZE", help="For a scan's buffers [64MB].")
+@click.option("--nice", type=click.FloatRange(0), default=0.0, help="Sleep this share [0].")
+@json_option
+@progress_options
+@connection_options
+@settings_option
+@click.pass_context
+def run_command(
+    context: click.Context,
+    /,
+    *,
+    recipe: str,
+    place: Path,
+    execute: bool,
+    reason: str | None,
+    answers: tuple[str, ...],
+    decisions: Path | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **given: Any,
+) -> int:
+    """Carry RECIPE out; exit code 1 if groups are left.
+
+    Without --execute every table is scanned and planned, and nothing is written. The same
+    command goes on after a stop or a kill.
+    """
+    where = taken_from(given, context.obj)
+    read = load_recipe(recipe)
+    decided = decide(read, answers, decisions)
+    database = where.open()
+    server = Server.of(database)
+    server.announce(str(place), f"recipe {read.name}, {recipes.size_text(read)}")
+    if execute:
+        reason = server.snapshot_reason(reason)
+    result = watched(
+        read.name,
+        lambda stop, show: run_recipe(
+            read, place, database,
+            decisions=decided, execute=execute, reason=reason, stop=stop,
+            on_progress=lambda _, event: show(event), **given,
+        ),
+        quiet=quiet,
+        verbose=verbose,
+    )
+    if result is None:
+        return ExitCode.STOPPED
+    if as_json:
+        output.print_json(recipes.result_facts(result, place))
+    else:
+        recipes.print_result(result, place)
+    return ExitCode.FOUND if result.status == "left" else ExitCode.OK

@@ -1,0 +1,213 @@
+"""Recipes, and what they come to in a database, for people and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dedupe import Fit, Recipe, RecipeResult
+
+from .output import FORMAT_VERSION, aligned, counted, one_line, print_fact
+from .repairing import NOTHING_WRITTEN
+
+
+def list_facts(recipes: Sequence[Recipe]) -> dict[str, Any]:
+    """Return the JSON object of ``recipe list --json``."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "recipes": [
+            {"name": recipe.name, "title": recipe.title, "steps": len(recipe.steps)}
+            for recipe in recipes
+        ],
+    }
+
+
+def print_list(recipes: Sequence[Recipe]) -> None:
+    """Print the recipes as a table."""
+    rows = [(recipe.name, len(recipe.steps), recipe.title) for recipe in recipes]
+    for line in aligned(("recipe", "steps", "for"), rows):
+        print(line)
+
+
+def facts(recipe: Recipe) -> dict[str, Any]:
+    """Return the JSON object of ``recipe show --json``: all that the recipe says."""
+    return {"format_version": FORMAT_VERSION, "recipe": msgspec.to_builtins(recipe)}
+
+
+def size_text(recipe: Recipe) -> str:
+    """Say how much a recipe is: ``27 steps, 2 questions, …``."""
+    asked = len(recipe.questions) + len(recipe.choices)
+    return (
+        f"{counted(len(recipe.steps), 'step')}, {counted(asked, 'question')},"
+        f" {counted(len(recipe.indexes), 'index description')},"
+        f" {counted(len(recipe.soft), 'soft reference')}"
+    )
+
+
+def print_recipe(recipe: Recipe) -> None:
+    """Print the steps of a recipe, and what it asks."""
+    print_fact("recipe", recipe.name)
+    print_fact("for", recipe.title)
+    for heading, lines in (
+        ("Before it writes", _before(recipe)),
+        ("Questions", _questions(recipe)),
+        ("Steps", _steps(recipe)),
+        ("Afterwards", _afterwards(recipe)),
+    ):
+        if told := list(lines):
+            print(f"\n{heading}")
+            for line in told:
+                print(f"  {one_line(line)}")
+
+
+def _before(recipe: Recipe) -> Iterator[str]:
+    if recipe.before.alone:
+        yield "nobody else may be connected to the database"
+    if recipe.before.workers is not None:
+        yield f"{recipe.before.workers} must be stopped"
+
+
+def _questions(recipe: Recipe) -> Iterator[str]:
+    for question in recipe.questions:
+        yield f"{question.id}: {question.asks}"
+        for answer, does in question.answers.items():
+            usual = " (the default)" if answer == question.default else ""
+            yield f"  {answer}{usual}: {does}"
+    for choice in recipe.choices:
+        yield f"{choice.id}: {choice.asks} By default: {', '.join(choice.default)}"
+
+
+def _steps(recipe: Recipe) -> Iterator[str]:
+    for step in recipe.steps:
+        gate = "".join(
+            f" {word} {version}"
+            for word, version in (("since", step.since), ("before", step.before))
+            if version is not None
+        )
+        yield f"{step.id}: {step.table}, {step.index}{gate}"
+        for case in step.cases:
+            keep = f"the answer to {case.choice}" if case.choice else ", ".join(case.keep)
+            when = "".join(f", answer {one}={other}" for one, other in case.answered.items())
+            same = f", where {case.same}" if case.same else ""
+            yield f"  keep {keep}; the others: {case.loser}{when}{same}"
+
+
+def _afterwards(recipe: Recipe) -> Iterator[str]:
+    for after in recipe.afterwards:
+        yield f"refresh {after.refresh}" if after.refresh else after.tell or ""
+
+
+def unsound(fit: Fit) -> bool:
+    """Whether a unique index that ought to be there is missing or not to be relied on."""
+    return bool(fit.missing) or any(one.state != "sound" for one in fit.steps)
+
+
+def fit_facts(fit: Fit) -> dict[str, Any]:
+    """Return the JSON object of ``recipe check --json``."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "recipe": fit.recipe.name,
+        "release": fit.release,
+        "newest_version": max(fit.versions, default=None) if fit.versions is not None else None,
+        "steps": [
+            {
+                "step": one.step.id,
+                "table": one.step.table,
+                "index": one.index.name if one.index else one.expected.name,
+                "state": one.state,
+            }
+            for one in fit.steps
+        ],
+        "skipped": [{"step": step, "reason": why} for step, why in fit.skipped.items()],
+        "absent": list(fit.absent),
+        "unnamed": [{"table": one.table, "index": one.name} for one in fit.unnamed],
+        "missing": [{"table": one.table, "index": one.name} for one in fit.missing],
+        "notes": list(fit.notes),
+    }
+
+
+def print_fit(fit: Fit) -> None:
+    """Print what a recipe comes to in a database."""
+    print_fact("recipe", fit.recipe.name)
+    if fit.release is not None:
+        print_fact("release", fit.release)
+    for note in fit.notes:
+        print_fact("note", note)
+    print()
+    rows = [
+        (one.step.id, one.step.table, one.index.name if one.index else one.expected.name, one.state)
+        for one in fit.steps
+    ]
+    for line in aligned(("step", "table", "index", "state"), rows):
+        print(line)
+    for heading, lines in (
+        ("Not here", [f"step {step}: {why}" for step, why in fit.skipped.items()]),
+        ("Left out, since the schema does not have it", fit.absent),
+        (
+            "Unique indexes that no step names, repaired by the rules for the others",
+            [f"{one.table}: {one.name}" for one in fit.unnamed],
+        ),
+        (
+            "Unique indexes that ought to be there and are missing or invalid",
+            [f"{one.table}: {one.name}" for one in fit.missing],
+        ),
+    ):
+        if lines:
+            print(f"\n{heading}")
+            for line in lines:
+                print(f"  {one_line(line)}")
+
+
+def result_facts(result: RecipeResult, place: Path) -> dict[str, Any]:
+    """Return the JSON object of ``recipe run --json``."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "run": str(place),
+        "recipe": result.fit.recipe.name,
+        "status": result.status,
+        "steps": [
+            {
+                "step": step.id,
+                "table": step.table,
+                "key_name": step.key_name,
+                "run_id": step.run_id,
+                "status": step.status,
+                "groups": step.groups,
+                "losers": step.losers,
+                "repaired": step.repaired,
+                "left": step.left,
+            }
+            for step in result.steps
+        ],
+        "unmet": list(result.unmet),
+        "open": list(result.open),
+        "tell": list(result.tell),
+        "seconds": round(result.seconds, 3),
+    }
+
+
+def print_result(result: RecipeResult, place: Path) -> None:
+    """Print what a recipe did, or would do, step by step."""
+    rows = [
+        (step.id, step.table, step.key_name, step.groups, step.losers, step.status)
+        for step in result.steps
+    ]
+    for line in aligned(("step", "table", "key", "groups", "losers", "status"), rows):
+        print(line)
+    for heading, lines in (
+        ("Not met yet", result.unmet),
+        ("Not decided yet", result.open),
+        ("To be done by you", result.tell if result.status != "shown" else ()),
+    ):
+        if lines:
+            print(f"\n{heading}")
+            for line in lines:
+                print(f"  {one_line(line)}")
+    print()
+    if result.status == "shown":
+        print(NOTHING_WRITTEN)
+    else:
+        print(f"Carried out in {result.seconds:.1f} s; each step has a plan in {place}/steps.")

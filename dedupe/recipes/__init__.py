@@ -1,0 +1,26 @@
+"""Recipes: what one application's duplicates mean, and how each of its tables is repaired."""
+
+from __future__ import annotations
+
+from .decisions import Decisions, decide
+from .fitting import Fit, fit_recipe
+from .reading import load_recipe, read_recipe, recipe_names
+from .recipe import Recipe
+from .running import RecipeResult, run_recipe, undo_recipe, verify_recipe
+from .work import StepResult
+
+__all__ = [
+    "Decisions",
+    "Fit",
+    "Recipe",
+    "RecipeResult",
+    "StepResult",
+    "decide",
+    "fit_recipe",
+    "load_recipe",
+    "read_recipe",
+    "recipe_names",
+    "run_recipe",
+    "undo_recipe",
+    "verify_recipe",
+]

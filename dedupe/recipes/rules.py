@@ -1,0 +1,149 @@
+"""From a recipe to the policies of one repair: what counts for this key in this database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from ..key import ResolvedKey
+from ..policy import Collision, Keep, Loser, Policy, SoftReference
+from ..references import References, load_references
+from ..relation import load_relation
+from ..session import Session
+from ..table import quoted
+from .decisions import Decisions
+from .fitting import Fit
+from .recipe import Case, Step
+
+#: stands in ``accept_loss`` for every foreign key to the step's table
+EVERYTHING = "*"
+
+
+def policies_of(
+    session: Session, fit: Fit, step: Step, key: ResolvedKey, decisions: Decisions
+) -> tuple[Policy, ...]:
+    """Return the policies of a step, the first that a group fits being the one it belongs to.
+
+    Columns, tables and references that the schema does not have are left out. Reads the
+    catalogs. Raises what ``load_references`` raises.
+    """
+    return tuple(
+        _related(session, fit, key, _policy(session, fit, step, key, case, decisions))
+        for case in step.cases
+        if fit.counts(case, step.table)
+        and all(
+            decisions.answer(fit.recipe, question) == answer
+            for question, answer in case.answered.items()
+        )
+    )
+
+
+def policies_otherwise(session: Session, fit: Fit, key: ResolvedKey) -> tuple[Policy, ...]:
+    """Return the policy for a unique key that no step names. Raises as ``policies_of`` does."""
+    otherwise = fit.recipe.otherwise
+    keep = otherwise.keep if otherwise is not None else ("most-referenced", "newest")
+    policy = Policy(keep=tuple(Keep.parse(text) for text in keep), soft=_soft(fit))
+    return (_related(session, fit, key, policy),)
+
+
+def _policy(
+    session: Session, fit: Fit, step: Step, key: ResolvedKey, case: Case, decisions: Decisions
+) -> Policy:
+    """Write a case as a policy, without the rules that belong to the tables around."""
+    keep = [Keep.parse(text) for text in case.keep]
+    if case.choice is not None:
+        (choice,) = (one for one in fit.recipe.choices if one.id == case.choice)
+        keep = [Keep.parse(text) for text in choice.default]
+        if chosen := decisions.chosen.get(case.choice):
+            keep.insert(0, _among(session, key, chosen))
+    loss = [name for name in case.accept_loss if name != EVERYTHING]
+    if EVERYTHING in case.accept_loss:
+        loss += _foreign_keys(session, key)
+    return Policy(
+        keep=tuple(keep),
+        loser=Loser.parse(case.loser),
+        merge={
+            column: how
+            for column, how in case.merge.items()
+            if fit.has(f"{step.table}.{column}")
+        },
+        same=case.same,
+        accept_loss=tuple(loss),
+        soft=_soft(fit),
+    )
+
+
+def _among(session: Session, key: ResolvedKey, chosen: Iterable[str]) -> Keep:
+    """Write the rule that rows with these primary keys come first."""
+    pk = load_relation(session, key.table_oid).pk
+    values = ", ".join("'" + text.replace("'", "''") + "'" for text in chosen)
+    column = f"pg_catalog.format('%s', {quoted(pk[0])})"
+    return Keep(by=f"({column} = ANY (ARRAY[{values}]))", descending=True)
+
+
+def _foreign_keys(session: Session, key: ResolvedKey) -> list[str]:
+    """List the foreign keys to a table as ``accept_loss`` names them."""
+    return [
+        f"{schema}.{table}.{column}"
+        for schema, table, column in session.rows(
+            "SELECT n.nspname, c.relname, a.attname::text FROM pg_catalog.pg_constraint k"
+            " JOIN pg_catalog.pg_class c ON c.oid = k.conrelid"
+            " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+            " JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (k.conkey)"
+            " WHERE k.contype = 'f' AND k.confrelid = $1::oid AND k.conparentid = 0"
+            " ORDER BY 1, 2, 3",
+            [key.table_oid],
+        )
+    ]
+
+
+def _soft(fit: Fit) -> tuple[SoftReference, ...]:
+    """Write the soft references of the recipe that the schema has."""
+    return tuple(
+        SoftReference(
+            table=quoted(soft.table),
+            column=soft.column,
+            parent=quoted(soft.parent),
+            parent_column=soft.parent_column,
+            kind=soft.kind,
+            type_column=soft.type_column,
+            type_value=soft.type_value,
+            path=soft.path,
+        )
+        for soft in fit.recipe.soft
+        if fit.counts(soft, soft.table)
+        and fit.has(f"{soft.table}.{soft.column}")
+        and fit.has(f"{soft.parent}.{soft.parent_column}")
+    )
+
+
+def _related(session: Session, fit: Fit, key: ResolvedKey, policy: Policy) -> Policy:
+    """Add the rules of the tables that take part: a rule about another one is an error.
+
+    A rule can bring further tables in, so it is looked again until nothing is added.
+    """
+    children = [one for one in fit.recipe.children if fit.counts(one, one.table)]
+    collisions: Mapping[str, Collision] = {}
+    pairs: Mapping[str, tuple[str, str]] = {}
+    while True:
+        policy = replace(policy, collisions=collisions, drop_self_pairs=pairs)
+        references = load_references(session, key, policy)
+        near = _names(references)
+        taking = [child for child in children if child.table in near]
+        collisions = {
+            quoted(child.table): Collision.parse(child.on_collision)
+            for child in taking
+            if child.on_collision is not None
+        }
+        pairs = {child.table: child.apart for child in taking if child.apart is not None}
+        if (collisions, pairs) == (policy.collisions, policy.drop_self_pairs):
+            return policy
+
+
+def _names(references: References) -> set[str]:
+    """Return the names of the tables that take part beside the one that is repaired."""
+    return {
+        relation.name
+        for oid, relation in references.relations.items()
+        if any(r.child == oid for r in references.references)
+    }

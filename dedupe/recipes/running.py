@@ -1,0 +1,198 @@
+"""A recipe is carried out: one scan a table, then step by step plan, repair and proof.
+
+Everything stands in one directory: ``recipe.json`` says which recipe and which decisions it
+belongs to, ``scans/`` holds one scan for all keys of a table, ``steps/`` a run of its own for
+each key, with its plan and the rounds of its repair. The same call goes on wherever the last
+one ended: what is finished is found again by the directories and by the journal.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from .. import journal
+from ..connect import Connectable, Database, connect
+from ..errors import (
+    NotReady,
+)
+from ..plan import Plan
+from ..repair.undoing import undo
+from ..repair.verification import Verification, verify
+from ..scan.checkpoint import STATE_FILE
+from ..scan.owner import owned
+from ..scan.run import Run
+from .decisions import Decisions
+from .fitting import Fit, fit_recipe
+from .recipe import Recipe
+from .work import OnRecipeProgress, RecipeKey, StepResult, Work, step_result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeResult:
+    """What came of a recipe, or would come of it."""
+
+    status: Literal["shown", "repaired", "left"]
+    fit: Fit
+    steps: tuple[StepResult, ...]
+    #: what has to be so before anything is written, and is not, a sentence each
+    unmet: tuple[str, ...]
+    #: questions and choices that are open and that groups wait for
+    open: tuple[str, ...]
+    #: what is left for a person to do
+    tell: tuple[str, ...]
+    seconds: float
+
+
+def run_recipe(
+    recipe: Recipe,
+    place: str | Path,
+    db: Connectable,
+    *,
+    decisions: Decisions | None = None,
+    defaults: bool = False,
+    execute: bool = False,
+    reason: str | None = None,
+    live: bool = False,
+    jobs: int = 2,
+    memory: int | str = "64MB",
+    nice: float = 0.0,
+    on_progress: OnRecipeProgress | None = None,
+    stop: threading.Event | None = None,
+) -> RecipeResult:
+    """Carry a recipe out; with ``execute`` false, scan and plan, and write nothing.
+
+    ``place`` is the directory of the whole. ``decisions``: what people decided; with
+    ``defaults`` whatever is open is decided as the recipe says. ``live``: others may be
+    connected. ``reason`` is journaled. ``on_progress`` is called with the step or table and
+    its progress; ``stop`` ends it at a safe point.
+
+    Reads every table of the recipe once for all its keys, and again after its repair; writes
+    as ``repair`` does, each step with a run of its own in the journal. Memory: that of one
+    scan or one repair.
+
+    Raises RecipeDoesNotFit, RunMismatch (the directory is another recipe's, or other
+    decisions were made), NotReady (unmet preconditions, open questions; only with
+    ``execute``), and what ``scan``, ``plan`` and ``repair`` raise.
+    """
+    started = time.monotonic()
+    database = connect(db)
+    path = Path(place)
+    work = Work(
+        database, recipe, path, decisions or Decisions(), jobs, memory, nice, on_progress, stop
+    )
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with owned(path):
+        fit = fit_recipe(database, recipe)
+        work.sign(executing=False)
+        unmet = () if live or not recipe.before.alone else _others(database)
+        keys = work.keys(fit)
+        scans = work.scans(keys)
+        plans = [(key, work.plan(fit, key, scans[key.table])) for key in keys]
+        waiting = () if defaults else _open(recipe, work.decisions, plans)
+        if execute and (unmet or waiting):
+            raise NotReady(
+                "the recipe cannot be carried out yet: " + "; ".join((*unmet, *waiting)),
+                hint="Answer with --decide ID=ANSWER, or take the defaults with --defaults; let"
+                " others stay connected with --live.",
+                reasons=(*unmet, *waiting),
+            )
+        if execute:
+            work.sign(executing=True)
+        steps = [
+            work.carry_out(key, plan, reason) if execute else _shown(key, plan)
+            for key, plan in plans
+        ]
+        if execute:
+            work.afterwards(fit)
+    left = any(step.status == "left" for step in steps)
+    return RecipeResult(
+        status="shown" if not execute else "left" if left else "repaired",
+        fit=fit,
+        steps=tuple(steps),
+        unmet=unmet,
+        open=waiting,
+        tell=tuple(
+            after.tell
+            for after in recipe.afterwards
+            if after.tell is not None and after.counts_at(fit.versions)
+        ),
+        seconds=time.monotonic() - started,
+    )
+
+
+def verify_recipe(
+    place: str | Path, db: Connectable, *, stop: threading.Event | None = None
+) -> tuple[Verification, ...]:
+    """Verify the repair of every step in a directory; see ``verify``."""
+    return tuple(verify(run, db=db, stop=stop) for run in _repaired(Path(place), db))
+
+
+def undo_recipe(
+    place: str | Path,
+    db: Connectable,
+    *,
+    execute: bool = False,
+    stop: threading.Event | None = None,
+) -> tuple[str, ...]:
+    """Take back every step in a directory, the last one first; see ``undo``.
+
+    Returns the ids of their runs.
+    """
+    runs = _repaired(Path(place), db)
+    for run in reversed(runs):
+        undo(run, db=db, execute=execute, stop=stop)
+    return tuple(run.id for run in reversed(runs))
+
+
+def _others(database: Database) -> tuple[str, ...]:
+    """Say who else is connected to the database; sessions of pgmend do not count."""
+    with database.open("pgmend recipe") as session:
+        rows = session.rows(
+            "SELECT coalesce(nullif(application_name, ''), usename::text), count(*)"
+            " FROM pg_catalog.pg_stat_activity WHERE datname = pg_catalog.current_database()"
+            " AND pid <> pg_catalog.pg_backend_pid() AND backend_type = 'client backend'"
+            " AND application_name !~ '^pgmend' GROUP BY 1 ORDER BY 1"
+        )
+    if not rows:
+        return ()
+    told = ", ".join(f"{name} ({count})" for name, count in rows)
+    return (f"others are connected to the database: {told}",)
+
+
+def _open(
+    recipe: Recipe, decisions: Decisions, plans: list[tuple[RecipeKey, Plan]]
+) -> tuple[str, ...]:
+    """List what groups wait for a person to decide."""
+    found: dict[str, int] = {}
+    for key, plan in plans:
+        if key.step is None or not plan.groups:
+            continue
+        cases = [case for case in key.step.cases if case.answered or case.choice]
+        for case in cases:
+            asked = [one for one in case.answered if one not in decisions.answers]
+            if case.choice is not None and case.choice not in decisions.chosen:
+                asked.append(case.choice)
+            for one in asked:
+                found[one] = plan.groups
+    asks = {one.id: one.asks for one in recipe.asked}
+    return tuple(f"{name} is not decided: {asks[name]}" for name in found)
+
+
+def _shown(key: RecipeKey, plan: Plan) -> StepResult:
+    nothing = not (plan.groups or plan.changed)
+    return step_result(key, plan, status="sound" if nothing else "shown", left=plan.groups)
+
+
+def _repaired(place: Path, db: Connectable) -> list[Run]:
+    """List the runs of a recipe's steps that the journal knows, in the order of their repair."""
+    runs = [Run.open(path.parent) for path in place.glob(f"steps/*/{STATE_FILE}")]
+    with connect(db).open("pgmend recipe") as session:
+        known = [(journal.find_run(session, run.id), run) for run in runs]
+    begun = [(entered.started, run) for entered, run in known if entered is not None]
+    return [run for _, run in sorted(begun, key=lambda one: one[0])]
+
+

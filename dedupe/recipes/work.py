@@ -1,0 +1,324 @@
+"""The work of one call on a recipe: its directory, its scans, its plans, its repairs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from .. import journal
+from ..connect import Database
+from ..errors import (
+    DuplicatesLeft,
+    RepairStopped,
+    RunDirectoryDamaged,
+    RunMismatch,
+)
+from ..key import MatchKey
+from ..plan import Plan
+from ..planning import make_plan, resolved_key
+from ..progress import Progress, RepairProgress, RunStatus
+from ..repair.executor import repair
+from ..repair.rebuild import rebuild
+from ..repair.result import Result
+from ..scan.checkpoint import sync_directory
+from ..scan.directory import PLAN_FILE, plain_name
+from ..scan.keys import usable_keys
+from ..scan.run import Run
+from ..scan.scanner import scan
+from ..scan.splitting import run_of_key
+from ..session import Session
+from ..table import quoted
+from .decisions import Decisions
+from .fitting import Fit
+from .recipe import Recipe, Step
+from .rules import policies_of, policies_otherwise
+
+_SIGN = "recipe.json"
+OnRecipeProgress = Callable[[str, RepairProgress | Progress], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """What came of one step, or would come of it."""
+
+    #: the step's id; of a key that no step names, the index
+    id: str
+    #: schema.table
+    table: str
+    key_name: str
+    #: groups and rows that do not stay, by the plan
+    groups: int
+    losers: int
+    #: groups that were repaired, and those that are left
+    repaired: int
+    left: int
+    #: the run of its repair, in ``steps/`` and in the journal
+    run_id: str
+    #: ``shown``, ``repaired``, ``left``, or ``sound`` where there was nothing to repair
+    status: Literal["shown", "repaired", "left", "sound"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeKey:
+    """One key to repair."""
+
+    id: str
+    table: str
+    asked: MatchKey
+    #: None: it is in the catalog alone
+    step: Step | None
+    #: the index to make where there is none
+    create: str | None
+
+
+class Work:
+    """One call's work on a recipe."""
+
+    def __init__(
+        self,
+        database: Database,
+        recipe: Recipe,
+        path: Path,
+        decisions: Decisions,
+        jobs: int,
+        memory: int | str,
+        nice: float,
+        on_progress: OnRecipeProgress | None,
+        stop: threading.Event | None,
+    ) -> None:
+        self._database = database
+        self._recipe = recipe
+        self._path = path
+        self.decisions = decisions
+        self._jobs = jobs
+        self._memory = memory
+        self._nice = nice
+        self._on_progress = on_progress
+        self._stop = stop
+
+    def sign(self, *, executing: bool) -> None:
+        """Write down what the directory belongs to; raise RunMismatch if it is something else.
+
+        Decisions can be changed until the first step has begun.
+        """
+        text = json.dumps(msgspec.to_builtins(self._recipe), sort_keys=True)
+        mine = {
+            "recipe": self._recipe.name,
+            "digest": hashlib.sha256(text.encode()).hexdigest(),
+            "decisions": {
+                "answers": dict(self.decisions.answers),
+                "chosen": {name: list(keys) for name, keys in self.decisions.chosen.items()},
+            },
+            "executing": executing,
+        }
+        sign = self._path / _SIGN
+        if sign.exists():
+            known = _read_sign(sign)
+            if (known["recipe"], known["digest"]) != (mine["recipe"], mine["digest"]):
+                raise RunMismatch(
+                    f"{self._path} belongs to another recipe, or to another text of"
+                    f" {known['recipe']}",
+                    hint="Name another directory with --run.",
+                    field="recipe",
+                    expected=known["recipe"],
+                    found=self._recipe.name,
+                )
+            if known["executing"] and known["decisions"] != mine["decisions"]:
+                raise RunMismatch(
+                    f"the recipe in {self._path} was begun with other decisions",
+                    hint="Give the same decisions again; the journal can be undone first.",
+                    field="decisions",
+                    expected=known["decisions"],
+                    found=mine["decisions"],
+                )
+            mine["executing"] = executing or known["executing"]
+            if known["decisions"] != mine["decisions"]:
+                self._forget_plans()
+        new = sign.with_suffix(".new")
+        new.write_text(json.dumps(mine), "utf-8")
+        with new.open("rb") as written:
+            os.fsync(written.fileno())
+        new.rename(sign)
+        sync_directory(self._path)
+
+    def _forget_plans(self) -> None:
+        """Remove the plans that were made by other decisions; no repair has begun."""
+        for plan in self._path.glob(f"steps/*/{PLAN_FILE}"):
+            plan.unlink()
+
+    def keys(self, fit: Fit) -> list[RecipeKey]:
+        """List the keys to repair: those of the steps in their order, then the unnamed ones."""
+        found = []
+        for fitted in fit.steps:
+            step, index = fitted.step, fitted.index
+            if index is not None:
+                asked = MatchKey.from_index(quoted(index.name), quoted(step.table))
+            else:
+                asked = MatchKey.from_columns(
+                    quoted(step.table), *fitted.expected.key, where=fitted.expected.where
+                )
+            create = fitted.expected.name if index is None else None
+            found.append(
+                RecipeKey(id=step.id, table=step.table, asked=asked, step=step, create=create)
+            )
+        found += [
+            RecipeKey(
+                id=index.name,
+                table=index.table,
+                asked=MatchKey.from_index(quoted(index.name), quoted(index.table)),
+                step=None,
+                create=None,
+            )
+            for index in fit.unnamed
+            if index.text
+        ]
+        return found
+
+    def scans(self, keys: list[RecipeKey]) -> Mapping[str, tuple[Run, list[MatchKey]]]:
+        """Scan every table once for all of its keys; what is scanned already stays."""
+        found = {}
+        for table in dict.fromkeys(key.table for key in keys):
+            asked = [key.asked for key in keys if key.table == table]
+            usable, refused = usable_keys(self._database, asked)
+            for _, error in refused:
+                raise error
+            run = scan(
+                self._database,
+                usable,
+                self._path / "scans" / plain_name(table),
+                jobs=self._jobs,
+                memory=self._memory,
+                nice=self._nice,
+                on_progress=lambda event, table=table: self._follow(table, event),
+            )
+            if run.status is not RunStatus.FINISHED:
+                raise RepairStopped(
+                    "stopped at a safe point, as asked",
+                    hint="Give the same command again: it goes on where it stopped.",
+                )
+            found[table] = run, usable
+        return found
+
+    def _follow(self, table: str, event: Progress) -> None:
+        if self._on_progress is not None:
+            self._on_progress(table, event)
+        if self._stop is not None and self._stop.is_set():
+            event.run.stop()
+
+    def plan(self, fit: Fit, key: RecipeKey, scanned: tuple[Run, list[MatchKey]]) -> Plan:
+        """Make the plan of a key, unless it is there."""
+        run, asked = scanned
+        place = self._path / "steps" / plain_name(key.id)
+        own = run_of_key(run, asked.index(key.asked), place)
+        if (place / PLAN_FILE).exists():
+            return Plan(own)
+        with self._database.open("pgmend recipe") as session:
+            resolved = resolved_key(session, own, 0)
+            policies = (
+                policies_otherwise(session, fit, resolved)
+                if key.step is None
+                else policies_of(session, fit, key.step, resolved, self.decisions)
+            )
+        return make_plan(self._database, own, 0, policies)
+
+    def carry_out(self, key: RecipeKey, plan: Plan, reason: str | None) -> StepResult:
+        """Repair a key, or build its index anew where there is nothing to repair."""
+        with self._database.open("pgmend recipe") as session:
+            known = journal.find_run(session, plan.run.id)
+        if known is None and not (plan.groups or plan.changed or key.create):
+            try:
+                self._rebuild(plan)
+            except DuplicatesLeft:
+                # They have come since the scan: the repair finds them.
+                pass
+            else:
+                return step_result(key, plan, status="sound")
+        done: Result = repair(
+            plan,
+            db=self._database,
+            execute=True,
+            reason=reason,
+            nice=self._nice,
+            create_index=key.create,
+            on_progress=lambda event: self._tell(key.id, event),
+            stop=self._stop,
+        )
+        status: Literal["repaired", "left"] = "left" if done.status == "left" else "repaired"
+        return step_result(key, plan, status=status, repaired=done.repaired, left=done.left)
+
+    def _tell(self, what: str, event: RepairProgress) -> None:
+        if self._on_progress is not None:
+            self._on_progress(what, event)
+
+    def _rebuild(self, plan: Plan) -> None:
+        with self._database.open_writer("pgmend recipe") as writer:
+            key = resolved_key(writer, plan.run, plan.key)
+            if key.index_oid is not None:
+                rebuild(writer, key.index_oid, lambda _: None)
+
+    def afterwards(self, fit: Fit) -> None:
+        """Build other indexes over texts anew, and refresh what is derived."""
+        with self._database.open_writer("pgmend recipe") as writer:
+            for name in self._recipe.rebuild:
+                oid = _found(writer, name, "i")
+                if oid is not None:
+                    rebuild(writer, oid, lambda _: None)
+            for after in self._recipe.afterwards:
+                if after.refresh is None or not after.counts_at(fit.versions):
+                    continue
+                if _found(writer, after.refresh, "m") is not None:
+                    writer.connection.execute(
+                        b"SET search_path TO " + writer.own_search_path.encode()
+                    )
+                    writer.alone(f"REFRESH MATERIALIZED VIEW {quoted(after.refresh)}")
+
+
+def _found(session: Session, name: str, kind: str) -> int | None:
+    """Return the oid of an index or a materialized view on the role's own search path."""
+    with session.transaction(settings={"search_path": session.own_search_path}):
+        rows = session.rows(
+            "SELECT c.oid::int8 FROM pg_catalog.pg_class c WHERE c.relname = $1::text"
+            " AND c.relkind::text = $2::text AND pg_catalog.pg_table_is_visible(c.oid)",
+            [name, kind],
+        )
+    return rows[0][0] if rows else None
+
+
+def step_result(
+    key: RecipeKey,
+    plan: Plan,
+    *,
+    status: Literal["shown", "repaired", "left", "sound"],
+    repaired: int = 0,
+    left: int = 0,
+) -> StepResult:
+    """Say what came of a step."""
+    return StepResult(
+        id=key.id,
+        table=plan.table,
+        key_name=plan.key_name,
+        groups=plan.groups,
+        losers=plan.losers,
+        repaired=repaired,
+        left=left,
+        run_id=plan.run.id,
+        status=status,
+    )
+
+
+def _read_sign(sign: Path) -> dict[str, object]:
+    try:
+        known: dict[str, object] = json.loads(sign.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunDirectoryDamaged(
+            f"{sign} is damaged: {error}", hint="Name another directory with --run.", path=sign
+        ) from error
+    return known

@@ -1,0 +1,88 @@
+"""``pgmend recipe``: what a recipe says, and what it comes to in a database."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from cli.exits import ExitCode
+
+from .conftest import Command, Connection
+
+OWN = """
+format = 1
+name = "shop"
+title = "A shop"
+
+[schema]
+tables = ["customers"]
+
+[[index]]
+name = "customers_mail"
+table = "customers"
+key = ["mail"]
+
+[[step]]
+id = "customers"
+table = "customers"
+index = "customers_mail"
+case = [{ keep = ["oldest"] }]
+"""
+
+
+def test_the_recipes_are_listed_and_shown(offline: Command) -> None:
+    listed = offline("recipe", "list")
+    assert listed.returncode == ExitCode.OK
+    assert "mastodon" in listed.stdout
+    facts = json.loads(offline("recipe", "list", "--json").stdout)
+    assert "mastodon" in [recipe["name"] for recipe in facts["recipes"]]
+    shown = offline("recipe", "show", "mastodon")
+    assert shown.returncode == ExitCode.OK
+    for said in ("Sidekiq must be stopped", "remote-accounts", "index_statuses_on_uri"):
+        assert said in shown.stdout
+    whole = json.loads(offline("recipe", "show", "mastodon", "--json").stdout)
+    assert whole["recipe"]["schema"]["oldest"] == "20191001213028"
+
+
+def test_a_recipe_of_ones_own_is_checked_without_a_server(offline: Command, tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text(OWN)
+    done = offline("recipe", "check", str(own))
+    assert done.returncode == ExitCode.OK
+    assert "1 step" in done.stdout
+    assert "only the recipe itself" in done.stderr
+    own.write_text(OWN.replace("keep", "kep"))
+    done = offline("recipe", "check", str(own))
+    assert done.returncode == ExitCode.USAGE
+    assert done.stderr.splitlines()[0] == (
+        f"pgmend: error: the recipe {own}, step[0].case[0]: Object contains unknown field `kep`"
+    )
+    assert done.stderr.splitlines()[1].startswith("HINT: ")
+
+
+def test_a_recipe_is_compared_with_a_database(
+    pgmend: Command, database: str, db: Connection, tmp_path: Path
+) -> None:
+    """Scenario: the unique index is there, then gone; then the table is, too."""
+    own = tmp_path / "own.toml"
+    own.write_text(OWN)
+    db.execute("CREATE TABLE customers (id int PRIMARY KEY, mail text)")
+    db.execute("CREATE UNIQUE INDEX customers_mail ON customers (mail)")
+    done = pgmend("recipe", "check", str(own), "-d", database)
+    assert done.returncode == ExitCode.OK, done.stderr
+    assert "sound" in done.stdout
+    db.execute("DROP INDEX customers_mail")
+    done = pgmend("recipe", "check", str(own), "-d", database, "--json")
+    assert done.returncode == ExitCode.FOUND
+    assert json.loads(done.stdout)["steps"] == [
+        {
+            "step": "customers",
+            "table": "customers",
+            "index": "customers_mail",
+            "state": "missing",
+        }
+    ]
+    db.execute("DROP TABLE customers")
+    done = pgmend("recipe", "check", str(own), "-d", database)
+    assert done.returncode == ExitCode.REFUSED
+    assert "no database of shop" in done.stderr
