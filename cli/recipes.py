@@ -124,7 +124,10 @@ def fit_facts(fit: Fit) -> dict[str, Any]:
         "skipped": [{"step": step, "reason": why} for step, why in fit.skipped.items()],
         "absent": list(fit.absent),
         "unnamed": [{"table": one.table, "index": one.name} for one in fit.unnamed],
-        "missing": [{"table": one.table, "index": one.name} for one in fit.missing],
+        "missing": [
+            {"table": one.expected.table, "index": one.expected.name, "state": one.state}
+            for one in fit.missing
+        ],
         "notes": list(fit.notes),
     }
 
@@ -151,8 +154,8 @@ def print_fit(fit: Fit) -> None:
             [f"{one.table}: {one.name}" for one in fit.unnamed],
         ),
         (
-            "Unique indexes that ought to be there and are missing or invalid",
-            [f"{one.table}: {one.name}" for one in fit.missing],
+            "Unique indexes that ought to be there and are not, made by the run",
+            [f"{one.expected.table}: {one.expected.name} ({one.state})" for one in fit.missing],
         ),
     ):
         if lines:

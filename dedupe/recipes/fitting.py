@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from ..connect import Connectable, connect
 from ..errors import PermissionDenied, QueryFailed, RecipeDoesNotFit
+from ..repair.uniqueindex import is_set_aside
 from ..session import Session
 from ..table import find_relation, quoted
 from .reading import ordered
@@ -32,6 +33,8 @@ _NOISE = re.compile(r"[\s()\"]")
 class IndexState:
     """An index as the database has it."""
 
+    #: its schema and its name, unquoted
+    label: str
     name: str
     table: str
     unique: bool
@@ -42,13 +45,19 @@ class IndexState:
     where: str | None
     #: whether some part of the key is a text, whose order a collation decides
     text: bool
+    #: whether it is a plain one only until the duplicates of its key are repaired
+    aside: bool
+
+    @property
+    def sound(self) -> bool:
+        """Whether it is unique and valid, for all the catalog knows."""
+        return self.unique and self.valid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FittedStep:
-    """A step that counts here, and the state of its index."""
+class FittedIndex:
+    """A unique index that the application has, and what the database has of it."""
 
-    step: Step
     #: what the index ought to be
     expected: ExpectedIndex
     #: the index that keeps the key, or the remains of one; None: there is none
@@ -62,6 +71,13 @@ class FittedStep:
         if not self.index.valid:
             return "invalid"
         return "sound" if self.index.unique else "not unique"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedStep(FittedIndex):
+    """A step that counts here, and the state of its index."""
+
+    step: Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +97,8 @@ class Fit:
     absent: tuple[str, ...]
     #: unique indexes of the recipe's tables that no step names; ``otherwise`` is for them
     unnamed: tuple[IndexState, ...]
-    #: expected unique indexes without a step that are missing or invalid
-    missing: tuple[ExpectedIndex, ...]
+    #: expected unique indexes without a step that are missing, invalid or not unique
+    missing: tuple[FittedIndex, ...]
     #: what a person should know before anything is done
     notes: tuple[str, ...]
     #: the columns of each table
@@ -156,7 +172,9 @@ class _Fitting:
             unnamed=tuple(
                 index
                 for index in self._indexes
-                if index.unique and index.table in tables and index.name not in named
+                if (index.unique or index.aside)
+                and index.table in tables
+                and index.name not in named
             ),
             missing=tuple(self._unmet(versions, {one.expected.name for one in steps})),
             notes=tuple(notes),
@@ -279,7 +297,7 @@ class _Fitting:
 
     def _unmet(
         self, versions: frozenset[int] | None, of_steps: set[str]
-    ) -> Iterator[ExpectedIndex]:
+    ) -> Iterator[FittedIndex]:
         """List expected indexes that no step is for and that are not there, or not sound."""
         for expected in self._counting(self._recipe.indexes, versions):
             if expected.name in of_steps or expected.table not in self._columns:
@@ -288,8 +306,8 @@ class _Fitting:
             if not all(self._has(f"{expected.table}.{name}") for name in columns):
                 continue
             index = self._met(expected)
-            if index is None or not index.unique or not index.valid:
-                yield expected
+            if index is None or not index.sound:
+                yield FittedIndex(expected=expected, index=index)
 
     def _refused(self, message: str, hint: str) -> RecipeDoesNotFit:
         return RecipeDoesNotFit(message, hint=hint, recipe=self._recipe.name)
@@ -313,25 +331,29 @@ def _read_indexes(session: Session) -> tuple[IndexState, ...]:
     with session.transaction(settings={"search_path": session.own_search_path}):
         rows = session.rows(
             """
-            SELECT x.relname, c.relname, i.indisunique, i.indisvalid,
+            SELECT n.nspname || '.' || x.relname, x.relname, c.relname, i.indisunique, i.indisvalid,
                 ARRAY(SELECT pg_catalog.pg_get_indexdef(i.indexrelid, n::int4, true)
                       FROM pg_catalog.generate_series(1, i.indnkeyatts) n ORDER BY n),
                 pg_catalog.pg_get_expr(i.indpred, i.indrelid, true),
-                0 <> ANY (i.indcollation::oid[])
+                0 <> ANY (i.indcollation::oid[]),
+                pg_catalog.obj_description(x.oid, 'pg_class')
             FROM pg_catalog.pg_index i
             JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
+            JOIN pg_catalog.pg_namespace n ON n.oid = x.relnamespace
             JOIN pg_catalog.pg_am m ON m.oid = x.relam AND m.amname = 'btree'
             JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
             WHERE pg_catalog.pg_table_is_visible(c.oid) AND c.relkind::text = ANY ('{r,p,m}')
               AND NOT i.indisexclusion
+              -- What a call that was cut off has built and not yet given its name.
+              AND x.relname !~ '^pgmend_(plain|unique)_[0-9]+$'
               AND c.relnamespace <> 'pg_catalog'::pg_catalog.regnamespace
             ORDER BY c.relname, x.relname
             """
         )
     return tuple(
         IndexState(
-            name=row[0], table=row[1], unique=row[2], valid=row[3], key=tuple(row[4]),
-            where=row[5], text=row[6],
+            label=row[0], name=row[1], table=row[2], unique=row[3], valid=row[4],
+            key=tuple(row[5]), where=row[6], text=row[7], aside=is_set_aside(row[8]),
         )
         for row in rows
     )

@@ -27,8 +27,9 @@ from ..scan.owner import owned
 from ..scan.run import Run
 from .decisions import Decisions
 from .fitting import Fit, fit_recipe
+from .keys import RecipeKey
 from .recipe import Recipe
-from .work import OnRecipeProgress, RecipeKey, StepResult, Work, step_result
+from .work import OnRecipeProgress, StepResult, Work, step_result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +87,8 @@ def run_recipe(
     )
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     with owned(path):
+        if execute:
+            work.finish()
         fit = fit_recipe(database, recipe)
         work.sign(executing=False)
         unmet = () if live or not recipe.before.alone else _others(database)
@@ -102,12 +105,14 @@ def run_recipe(
             )
         if execute:
             work.sign(executing=True)
-        steps = [
-            work.carry_out(key, plan, reason) if execute else _shown(key, plan)
-            for key, plan in plans
-        ]
         if execute:
+            steps = [
+                work.carry_out(key, plan, reason, _behind(plans[number:]))
+                for number, (key, plan) in enumerate(plans, 1)
+            ]
             work.afterwards(fit)
+        else:
+            steps = [_shown(key, plan) for key, plan in plans]
     left = any(step.status == "left" for step in steps)
     return RecipeResult(
         status="shown" if not execute else "left" if left else "repaired",
@@ -180,6 +185,13 @@ def _open(
                 found[one] = plan.groups
     asks = {one.id: one.asks for one in recipe.asked}
     return tuple(f"{name} is not decided: {asks[name]}" for name in found)
+
+
+def _behind(plans: list[tuple[RecipeKey, Plan]]) -> set[str]:
+    """Return the indexes of keys that hold duplicates."""
+    return {
+        key.index for key, plan in plans if key.index is not None and (plan.groups or plan.changed)
+    }
 
 
 def _shown(key: RecipeKey, plan: Plan) -> StepResult:

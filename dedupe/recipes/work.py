@@ -6,10 +6,10 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -26,8 +26,10 @@ from ..plan import Plan
 from ..planning import make_plan, resolved_key
 from ..progress import Progress, RepairProgress, RunStatus
 from ..repair.executor import repair
+from ..repair.plainindex import finish_plain
 from ..repair.rebuild import rebuild
 from ..repair.result import Result
+from ..repair.uniqueindex import set_aside
 from ..scan.checkpoint import sync_directory
 from ..scan.directory import PLAN_FILE, plain_name
 from ..scan.keys import usable_keys
@@ -38,10 +40,14 @@ from ..session import Session
 from ..table import quoted
 from .decisions import Decisions
 from .fitting import Fit
-from .recipe import Recipe, Step
+from .keys import RecipeKey, keys_of
+from .recipe import Recipe
 from .rules import policies_of, policies_otherwise
 
 _SIGN = "recipe.json"
+_KEYS = "keys.json"
+#: says beside a key's run that its index, without duplicates, was built anew
+_REBUILT = "rebuilt"
 OnRecipeProgress = Callable[[str, RepairProgress | Progress], None]
 
 
@@ -64,19 +70,6 @@ class StepResult:
     run_id: str
     #: ``shown``, ``repaired``, ``left``, or ``sound`` where there was nothing to repair
     status: Literal["shown", "repaired", "left", "sound"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecipeKey:
-    """One key to repair."""
-
-    id: str
-    table: str
-    asked: MatchKey
-    #: None: it is in the catalog alone
-    step: Step | None
-    #: the index to make where there is none
-    create: str | None
 
 
 class Work:
@@ -121,7 +114,7 @@ class Work:
         }
         sign = self._path / _SIGN
         if sign.exists():
-            known = _read_sign(sign)
+            known = _read(sign)
             if (known["recipe"], known["digest"]) != (mine["recipe"], mine["digest"]):
                 raise RunMismatch(
                     f"{self._path} belongs to another recipe, or to another text of"
@@ -142,12 +135,7 @@ class Work:
             mine["executing"] = executing or known["executing"]
             if known["decisions"] != mine["decisions"]:
                 self._forget_plans()
-        new = sign.with_suffix(".new")
-        new.write_text(json.dumps(mine), "utf-8")
-        with new.open("rb") as written:
-            os.fsync(written.fileno())
-        new.rename(sign)
-        sync_directory(self._path)
+        _write(sign, mine)
 
     def _forget_plans(self) -> None:
         """Remove the plans that were made by other decisions; no repair has begun."""
@@ -155,32 +143,29 @@ class Work:
             plan.unlink()
 
     def keys(self, fit: Fit) -> list[RecipeKey]:
-        """List the keys to repair: those of the steps in their order, then the unnamed ones."""
-        found = []
-        for fitted in fit.steps:
-            step, index = fitted.step, fitted.index
-            if index is not None:
-                asked = MatchKey.from_index(quoted(index.name), quoted(step.table))
-            else:
-                asked = MatchKey.from_columns(
-                    quoted(step.table), *fitted.expected.key, where=fitted.expected.where
-                )
-            create = fitted.expected.name if index is None else None
-            found.append(
-                RecipeKey(id=step.id, table=step.table, asked=asked, step=step, create=create)
-            )
-        found += [
+        """List the keys to repair: those that this directory was begun with, else ``keys_of``.
+
+        A repair changes which indexes there are; a key is asked for in the same way until
+        its directory is done with.
+        """
+        file = self._path / _KEYS
+        if not file.exists():
+            facts = [
+                {**asdict(key), "asked": key.asked.to_json(), "step": key.step and key.step.id}
+                for key in keys_of(fit)
+            ]
+            _write(file, facts)
+        steps = {step.id: step for step in self._recipe.steps}
+        return [
             RecipeKey(
-                id=index.name,
-                table=index.table,
-                asked=MatchKey.from_index(quoted(index.name), quoted(index.table)),
-                step=None,
-                create=None,
+                **{
+                    **one,
+                    "asked": MatchKey.from_json(one["asked"]),
+                    "step": one["step"] and steps[one["step"]],
+                }
             )
-            for index in fit.unnamed
-            if index.text
+            for one in _read(file)
         ]
-        return found
 
     def scans(self, keys: list[RecipeKey]) -> Mapping[str, tuple[Run, list[MatchKey]]]:
         """Scan every table once for all of its keys; what is scanned already stays."""
@@ -229,8 +214,13 @@ class Work:
             )
         return make_plan(self._database, own, 0, policies)
 
-    def carry_out(self, key: RecipeKey, plan: Plan, reason: str | None) -> StepResult:
-        """Repair a key, or build its index anew where there is nothing to repair."""
+    def carry_out(
+        self, key: RecipeKey, plan: Plan, reason: str | None, behind: Collection[str]
+    ) -> StepResult:
+        """Repair a key, or build its index anew where there is nothing to repair.
+
+        ``behind``: the indexes of keys that hold duplicates and come later.
+        """
         with self._database.open("pgmend recipe") as session:
             known = journal.find_run(session, plan.run.id)
         if known is None and not (plan.groups or plan.changed or key.create):
@@ -241,28 +231,65 @@ class Work:
                 pass
             else:
                 return step_result(key, plan, status="sound")
-        done: Result = repair(
-            plan,
-            db=self._database,
-            execute=True,
-            reason=reason,
-            nice=self._nice,
-            create_index=key.create,
-            on_progress=lambda event: self._tell(key.id, event),
-            stop=self._stop,
-        )
+        done = self._repaired(key, plan, reason, set(behind))
         status: Literal["repaired", "left"] = "left" if done.status == "left" else "repaired"
         return step_result(key, plan, status=status, repaired=done.repaired, left=done.left)
+
+    def _repaired(
+        self, key: RecipeKey, plan: Plan, reason: str | None, behind: set[str]
+    ) -> Result:
+        """Repair a key; what index is in its way becomes a plain one until its own turn."""
+        while True:
+            try:
+                return repair(
+                    plan,
+                    db=self._database,
+                    execute=True,
+                    reason=reason,
+                    nice=self._nice,
+                    create_index=key.create,
+                    also_damaged=behind,
+                    on_progress=lambda event: self._tell(key.id, event),
+                    stop=self._stop,
+                )
+            except DuplicatesLeft as error:
+                label = error.facts.get("index")
+                if label not in behind:
+                    raise
+                # One that cannot be made plain leaves the groups that it refuses.
+                behind.remove(label)
+                self._set_aside(label)
+
+    def _set_aside(self, label: str) -> None:
+        with self._database.open_writer("pgmend recipe") as writer:
+            (oid,) = writer.row(
+                "SELECT x.oid::int8 FROM pg_catalog.pg_class x JOIN pg_catalog.pg_namespace n"
+                " ON n.oid = x.relnamespace WHERE n.nspname || '.' || x.relname = $1::text"
+                " AND x.relkind::text = ANY ('{i,I}')",
+                [label],
+            )
+            set_aside(writer, oid, lambda _: None)
+
+    def finish(self) -> None:
+        """Finish what a call that was cut off has begun about an index."""
+        with self._database.open_writer("pgmend recipe") as writer:
+            finish_plain(writer, lambda _: None)
 
     def _tell(self, what: str, event: RepairProgress) -> None:
         if self._on_progress is not None:
             self._on_progress(what, event)
 
     def _rebuild(self, plan: Plan) -> None:
+        """Build the index of a key anew, once for the directory."""
+        mark = plan.run.path / _REBUILT
+        if mark.exists():
+            return
         with self._database.open_writer("pgmend recipe") as writer:
             key = resolved_key(writer, plan.run, plan.key)
             if key.index_oid is not None:
                 rebuild(writer, key.index_oid, lambda _: None)
+        mark.touch()
+        sync_directory(plan.run.path)
 
     def afterwards(self, fit: Fit) -> None:
         """Build other indexes over texts anew, and refresh what is derived."""
@@ -314,11 +341,20 @@ def step_result(
     )
 
 
-def _read_sign(sign: Path) -> dict[str, object]:
+def _write(file: Path, facts: object) -> None:
+    """Write a file of the directory: whole, or not at all."""
+    new = file.with_suffix(".new")
+    new.write_text(json.dumps(facts), "utf-8")
+    with new.open("rb") as written:
+        os.fsync(written.fileno())
+    new.rename(file)
+    sync_directory(file.parent)
+
+
+def _read(file: Path) -> Any:
     try:
-        known: dict[str, object] = json.loads(sign.read_text("utf-8"))
+        return json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise RunDirectoryDamaged(
-            f"{sign} is damaged: {error}", hint="Name another directory with --run.", path=sign
+            f"{file} is damaged: {error}", hint="Name another directory with --run.", path=file
         ) from error
-    return known

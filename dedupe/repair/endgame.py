@@ -12,11 +12,12 @@ from ..plan import Plan
 from ..planning import resolved_key
 from ..relation import Relation
 from ..session import Session
-from ..table import name_fits, quoted
+from ..table import name_fits, parse_name, quoted
 from ..writer import Writer
 from .collations import collation_advice
 from .rebuild import build, build_failed, collatable_siblings, rebuild
 from .telling import Telling
+from .uniqueindex import is_plain, make_unique, make_unique_closed
 
 #: the journal's event that an index is about to be created
 CREATING = "create index"
@@ -30,7 +31,7 @@ class Endgame:
     def __init__(
         self, plan: Plan, table: Relation, telling: Telling, create: str | None
     ) -> None:
-        """``create`` names the unique index to make where the key has none."""
+        """``create`` names the unique index to make where the key has none, or a plain one."""
         self._plan = plan
         self._run = plan.run.id
         self._table = table
@@ -40,15 +41,20 @@ class Endgame:
     def wanted(self, session: Session, key: ResolvedKey) -> bool:
         """Tell whether an index is to be created that is not there yet."""
         return (
-            self._create is not None
-            and key.index_oid is None
-            and self._standing(session) is None
+            self._plain(session, key)
+            if key.index_oid is not None
+            else self._create is not None and self._standing(session) is None
         )
 
     def obstacles(self, session: Session, key: ResolvedKey) -> tuple[str, ...]:
         """List what keeps the index from being created. Reads the catalogs."""
         name = self._create
         if name is None:
+            return ()
+        if self._named(session, key):
+            if self._table.partitioned and self._plain(session, key):
+                how = "has to be made unique by hand, on every partition and then on the table"
+                return (f"{self._table.label} is partitioned: its index {name} {how}",)
             return ()
         if key.index_oid is not None:
             return (
@@ -61,10 +67,6 @@ class Endgame:
             found.append(
                 f"{self._table.label} is partitioned: its unique index {name} has to be created"
                 " by hand, on every partition and then on the table"
-            )
-        if any(part.operator_class for part in self._plan.run.asked[self._plan.key].parts):
-            found.append(
-                "the key names operator classes: its index has to be created by hand with them"
             )
         if not key.nulls_distinct and session.version < _NULLS_NOT_DISTINCT:
             found.append("an index in which NULLs are equal needs PostgreSQL 15 or later")
@@ -82,7 +84,10 @@ class Endgame:
         if key.index_oid is not None:
             self._telling.phase("rebuilding")
             journal.tell(writer, self._run, "rebuild begins", self._plan.key_name)
-            rebuild(writer, key.index_oid, self._telling.say)
+            if self._plain(writer, key):
+                make_unique(writer, key.index_oid, self._telling.say)
+            else:
+                rebuild(writer, key.index_oid, self._telling.say)
             journal.tell(writer, self._run, "rebuilt", self._plan.key_name)
             return (self._plan.key_name,)
         if self._create is None:
@@ -102,7 +107,10 @@ class Endgame:
         key = self._key(writer)
         if key.index_oid is not None:
             self._telling.phase("rebuilding")
-            writer.rows(f"REINDEX INDEX {_qualified(writer, key.index_oid)}")
+            if self._plain(writer, key):
+                make_unique_closed(writer, key.index_oid)
+            else:
+                writer.rows(f"REINDEX INDEX {_qualified(writer, key.index_oid)}")
             journal.tell(writer, self._run, "rebuilt", self._plan.key_name)
             return (self._plan.key_name,)
         if self._create is None:
@@ -132,9 +140,13 @@ class Endgame:
 
     def _statement(self, key: ResolvedKey, how: str) -> str:
         """Write the statement that creates the index; without a name the server finds one."""
+        parts = self._plan.run.asked[self._plan.key].parts
+        classes = [part.operator_class for part in parts] or [None] * len(key.columns)
         columns = ", ".join(
-            f"({column.expression})" + (f" COLLATE {column.collation}" if column.collation else "")
-            for column in key.columns
+            f"({column.expression})"
+            + (f" COLLATE {column.collation}" if column.collation else "")
+            + (f" {_class_sql(operators)}" if operators else "")
+            for column, operators in zip(key.columns, classes, strict=True)
         )
         name = "" if self._create is None else f"{quoted(self._create)} "
         nulls = "" if key.nulls_distinct else " NULLS NOT DISTINCT"
@@ -142,6 +154,20 @@ class Endgame:
         return (
             f"CREATE UNIQUE INDEX {how}{name}ON {self._table.sql} ({columns}){nulls}{where}"
         )
+
+    def _plain(self, session: Session, key: ResolvedKey) -> bool:
+        """Tell whether the key's index is a plain one that is to be made unique."""
+        return (
+            key.index_oid is not None
+            and self._named(session, key)
+            and is_plain(session, key.index_oid)
+        )
+
+    def _named(self, session: Session, key: ResolvedKey) -> bool:
+        """Tell whether the key's index has the name of the one to make."""
+        if self._create is None or key.index_oid is None:
+            return False
+        return _names(session, key.index_oid) == (self._table.schema, self._create)
 
     def _note(self, writer: Writer) -> None:
         """Say in the journal what is about to be created: an undo makes it a plain one."""
@@ -213,10 +239,19 @@ def key_index(session: Session, known: journal.JournalRun) -> int | None:
     return oid if rows else None
 
 
-def _qualified(session: Session, oid: int) -> str:
+def _names(session: Session, oid: int) -> tuple[str, str]:
     (schema, name) = session.row(
         "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c"
         " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid",
         [oid],
     )
-    return qualified(schema, name)
+    return str(schema), str(name)
+
+
+def _qualified(session: Session, oid: int) -> str:
+    return qualified(*_names(session, oid))
+
+
+def _class_sql(text: str) -> str:
+    schema, name = parse_name(text)
+    return quoted(name) if schema is None else qualified(schema, name)

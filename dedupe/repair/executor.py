@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 from typing import Literal
 
 from .. import journal
@@ -38,6 +39,7 @@ def repair(
     lock: bool = False,
     create_index: str | None = None,
     assume_disk: bool = False,
+    also_damaged: Collection[str] = (),
     on_progress: OnRepairProgress | None = None,
     stop: threading.Event | None = None,
 ) -> Result:
@@ -50,8 +52,11 @@ def repair(
     each second of work. ``max_lag``: pause while a standby is further behind, in seconds;
     one whose lag is unknown counts as lagging. ``lock``: the last round and the rebuild
     are one transaction that keeps writers out of the table. ``create_index`` names a unique
-    index to make, in the table's schema, for a key that has none. ``assume_disk``: begin
-    though more than a gigabyte is needed and it cannot be known whether the server has it.
+    index to make, in the table's schema, for a key that has none or a plain one of that
+    name. ``assume_disk``: begin though more than a gigabyte is needed and it cannot be known
+    whether the server has it.
+    ``also_damaged``: indexes (``schema.name``) of other keys that hold duplicates; one that
+    refuses a change raises DuplicatesLeft, in place of leaving the group as it is.
     ``stop`` ends it between two batches.
 
     Writes: the rows of the plan and those that point at them, the journal in its schema,
@@ -124,6 +129,6 @@ def repair(
         repairer = Repairer(
             database, plan, pointing, telling,
             reason=reason, triggers_off=triggers == "off", nice=nice, max_lag=max_lag, lock=lock,
-            endgame=endgame,
+            also_damaged=also_damaged, endgame=endgame,
         )
         return repairer.go(base)

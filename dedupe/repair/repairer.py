@@ -11,7 +11,9 @@ All progress stands in the database, committed with the changes that it describe
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+
+import psycopg
 
 from .. import journal
 from ..connect import Database
@@ -69,6 +71,7 @@ class Repairer:
         nice: float,
         max_lag: float | None,
         lock: bool,
+        also_damaged: Collection[str],
         endgame: Endgame,
     ) -> None:
         self._database = database
@@ -86,6 +89,7 @@ class Repairer:
         self._nice = nice
         self._max_lag = max_lag
         self._lock = lock
+        self._also_damaged = also_damaged
         self._endgame = endgame
         self._size = _FIRST_BATCH
         self._stale = False
@@ -325,6 +329,7 @@ class Repairer:
     def _halved(
         self, batches: Batches, round_: int, done: int, part: list[int], error: DedupeError
     ) -> float:
+        self._look_for_others(error)
         if len(part) == 1:
             twins = error.facts.get("sqlstate") == DUPLICATES
             if twins and batches.join(round_, part[0]):
@@ -335,6 +340,20 @@ class Repairer:
         middle = len(part) // 2
         first = self._one_batch(batches, round_, done, part[:middle])
         return first + self._one_batch(batches, round_, part[middle - 1], part[middle:])
+
+    def _look_for_others(self, error: DedupeError) -> None:
+        """Raise DuplicatesLeft if the index of another damaged key refused a change."""
+        cause = error.__cause__
+        if error.facts.get("sqlstate") != DUPLICATES or not isinstance(cause, psycopg.Error):
+            return
+        label = f"{cause.diag.schema_name}.{cause.diag.constraint_name}"
+        if label in self._also_damaged:
+            raise DuplicatesLeft(
+                f"the index {label} refuses a row that has a twin under its own key",
+                hint=f"Repair the key of {label} first.",
+                index=label,
+                sqlstate=DUPLICATES,
+            ) from error
 
     def _look_again(self, round_: int, *, fresh: bool = False) -> Plan | None:
         """Scan anew and plan what was found by the same policies; None: the key holds."""

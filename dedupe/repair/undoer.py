@@ -356,7 +356,8 @@ class Undoer:
         for schema, name in self._writer.rows(
             "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c"
             " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-            " WHERE c.relkind = 'i' AND c.relname ~ ('^pgmend_' || $1::text || '_[0-9]+$')",
+            " WHERE c.relkind = 'i'"
+            " AND c.relname ~ ('^pgmend_' || $1::text || '_[0-9]+_[0-9a-f]{8}$')",
             [self._run],
         ):
             self._writer.alone(f"DROP INDEX CONCURRENTLY {quoted(schema)}.{quoted(name)}")

@@ -14,7 +14,7 @@ import pytest
 from dedupe.connect import connect
 from dedupe.errors import LockNotAvailable, QueryFailed, UndoRefused, UnknownObject
 from dedupe.lab.damage import Damage, damage
-from dedupe.repair import plainindex
+from dedupe.repair import beside, plainindex
 from dedupe.repair.hangers import hangers
 from dedupe.repair.plainindex import make_plain, restoring
 from dedupe.repair.proof import prove
@@ -324,7 +324,7 @@ def test_a_lock_that_is_not_to_be_had_leaves_all_as_it_is(
     database: str, db: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     db.execute(KEYED)
-    monkeypatch.setattr(plainindex, "_ATTEMPTS", 2)
+    monkeypatch.setattr(beside, "_ATTEMPTS", 2)
     before = state(db)
     with (
         connect(database).open_writer("pgmend test") as writer,
@@ -332,7 +332,7 @@ def test_a_lock_that_is_not_to_be_had_leaves_all_as_it_is(
     ):
         oid = oid_of(db, "later")
 
-        make = plainindex._comment
+        make = plainindex.comment_on
         first = True
 
         def commented(session: Writer, index: str, text: str | None) -> None:
@@ -343,7 +343,7 @@ def test_a_lock_that_is_not_to_be_had_leaves_all_as_it_is(
                 holding.execute("SELECT FROM t LIMIT 1")
             make(session, index, text)
 
-        monkeypatch.setattr(plainindex, "_comment", commented)
+        monkeypatch.setattr(plainindex, "comment_on", commented)
         with pytest.raises(LockNotAvailable):
             make_plain(writer, oid, ["later"], silent)
         holding.rollback()

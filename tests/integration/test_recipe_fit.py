@@ -109,7 +109,7 @@ def test_what_counts_is_told(database: str, recipe: Recipe) -> None:
         "soft reference notes.customer_id to customers",
     )
     assert [index.name for index in fit.unnamed] == ["customers_pkey", "orders_pkey"]
-    assert [index.name for index in fit.missing] == ["orders_receipt"]
+    assert [one.expected.name for one in fit.missing] == ["orders_receipt"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,74 @@
+"""The keys that a recipe repairs in one database: those of its steps, and the catalog's others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..key import KeyPart, MatchKey
+from ..table import quoted
+from .fitting import Fit, FittedIndex, IndexState
+from .recipe import Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeKey:
+    """One key to repair."""
+
+    id: str
+    table: str
+    asked: MatchKey
+    #: None: it is in the catalog alone
+    step: Step | None
+    #: the index that keeps it: its schema and its name; None: there is none
+    index: str | None
+    #: the unique index to make where there is none, or a plain one
+    create: str | None
+
+
+def keys_of(fit: Fit) -> list[RecipeKey]:
+    """List the keys to repair: those of the steps in their order, then the others.
+
+    The others are unique keys over texts, and all whose index is missing or not sound.
+    """
+    steps = [_key(one.step.id, one, one.step) for one in fit.steps]
+    unnamed = [
+        _key_of_index(index) for index in fit.unnamed if index.text or not index.sound
+    ]
+    missing = [
+        _key(one.expected.name, one, None)
+        for one in fit.missing
+        if one.index is None or one.index not in fit.unnamed
+    ]
+    return steps + unnamed + missing
+
+
+def _key(name: str, fitted: FittedIndex, step: Step | None) -> RecipeKey:
+    """Make the key of an index that the recipe describes."""
+    expected, index = fitted.expected, fitted.index
+    if index is not None:
+        create = None if index.unique else index.name
+        return replace(_key_of_index(index), id=name, step=step, create=create)
+    classes = expected.operators or [None] * len(expected.key)
+    asked = MatchKey(
+        table=quoted(expected.table),
+        parts=tuple(
+            KeyPart(text=text, operator_class=operators)
+            for text, operators in zip(expected.key, classes, strict=True)
+        ),
+        where=expected.where,
+    )
+    return RecipeKey(
+        id=name, table=expected.table, asked=asked, step=step, index=None, create=expected.name
+    )
+
+
+def _key_of_index(index: IndexState) -> RecipeKey:
+    """Make the key of an index that is there."""
+    return RecipeKey(
+        id=index.name,
+        table=index.table,
+        asked=MatchKey.from_index(quoted(index.name), quoted(index.table)),
+        step=None,
+        index=index.label,
+        create=index.name if index.aside else None,
+    )
