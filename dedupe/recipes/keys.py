@@ -21,6 +21,8 @@ class RecipeKey:
     step: Step | None
     #: the index that keeps it: its schema and its name; None: there is none
     index: str | None
+    #: name of that index
+    name: str | None
     #: the unique index to make where there is none, or a plain one
     create: str | None
 
@@ -58,7 +60,8 @@ def _key(name: str, fitted: FittedIndex, step: Step | None) -> RecipeKey:
         where=expected.where,
     )
     return RecipeKey(
-        id=name, table=expected.table, asked=asked, step=step, index=None, create=expected.name
+        id=name, table=expected.table, asked=asked, step=step,
+        index=None, name=None, create=expected.name,
     )
 
 
@@ -70,5 +73,6 @@ def _key_of_index(index: IndexState) -> RecipeKey:
         asked=MatchKey.from_index(quoted(index.name), quoted(index.table)),
         step=None,
         index=index.label,
+        name=index.name,
         create=index.name if index.aside else None,
     )

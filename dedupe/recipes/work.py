@@ -7,7 +7,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ from ..repair.executor import repair
 from ..repair.plainindex import finish_plain
 from ..repair.rebuild import rebuild
 from ..repair.result import Result
-from ..repair.uniqueindex import set_aside
+from ..repair.uniqueindex import is_set_aside, set_aside
 from ..scan.checkpoint import sync_directory
 from ..scan.directory import PLAN_FILE, plain_name
 from ..scan.keys import usable_keys
@@ -223,6 +223,8 @@ class Work:
         """
         with self._database.open("pgmend recipe") as session:
             known = journal.find_run(session, plan.run.id)
+            if key.index is not None and is_set_aside(_comment(session, key.index)):
+                key = replace(key, create=key.name)
         if known is None and not (plan.groups or plan.changed or key.create):
             try:
                 self._rebuild(plan)
@@ -262,13 +264,8 @@ class Work:
 
     def _set_aside(self, label: str) -> None:
         with self._database.open_writer("pgmend recipe") as writer:
-            (oid,) = writer.row(
-                "SELECT x.oid::int8 FROM pg_catalog.pg_class x JOIN pg_catalog.pg_namespace n"
-                " ON n.oid = x.relnamespace WHERE n.nspname || '.' || x.relname = $1::text"
-                " AND x.relkind::text = ANY ('{i,I}')",
-                [label],
-            )
-            set_aside(writer, oid, lambda _: None)
+            for oid, _ in _labelled(writer, label):
+                set_aside(writer, oid, lambda _: None)
 
     def finish(self) -> None:
         """Finish what a call that was cut off has begun about an index."""
@@ -306,6 +303,24 @@ class Work:
                         b"SET search_path TO " + writer.own_search_path.encode()
                     )
                     writer.alone(f"REFRESH MATERIALIZED VIEW {quoted(after.refresh)}")
+
+
+def _comment(session: Session, label: str) -> str | None:
+    """Return the comment of an index, by schema and name."""
+    return next((comment for _, comment in _labelled(session, label)), None)
+
+
+def _labelled(session: Session, label: str) -> list[tuple[int, str | None]]:
+    return [
+        (oid, comment)
+        for oid, comment in session.rows(
+            "SELECT x.oid::int8, pg_catalog.obj_description(x.oid, 'pg_class')"
+            " FROM pg_catalog.pg_class x JOIN pg_catalog.pg_namespace n ON n.oid = x.relnamespace"
+            " WHERE n.nspname || '.' || x.relname = $1::text"
+            " AND x.relkind::text = ANY ('{i,I}')",
+            [label],
+        )
+    ]
 
 
 def _found(session: Session, name: str, kind: str) -> int | None:

@@ -259,3 +259,56 @@ def test_a_directory_belongs_to_one_recipe(
 def test_a_decision_that_is_none_is_refused(recipe: Recipe, given: str, why: str) -> None:
     with pytest.raises(RecipeError, match=why):
         decide(recipe, [given])
+
+
+def test_rows_with_twins_under_two_keys_are_repaired_under_both(
+    database: str, shop: Connection, place: Path
+) -> None:
+    """Scenario: of three people, each has a twin under another key; the unique index of either
+    key refuses to let them be changed.
+    Outcome: both keys hold, both indexes are unique again and say so no more, and undo brings
+    all of it back.
+    """
+    lying = (
+        "UPDATE pg_index SET indisunique = %s WHERE indexrelid IN ('people_name'::regclass,"
+        " 'people_token'::regclass)"
+    )
+    shop.execute(lying, [False])
+    shop.execute(
+        "INSERT INTO people VALUES (6, 'Dora', 'e@x', 6, 't6'), (7, 'dora', 'f@x', 7, 't7'),"
+        " (8, 'Emil', 'g@x', 8, 't6'), (9, 'emil', 'g@x', 9, 't7')"
+    )
+    shop.execute(lying, [True])
+    shop.execute("COMMENT ON INDEX people_name IS 'one name a person'")
+    before = state(shop)
+    first = read_recipe(TEXT.replace('after = ["people"]\n', ""), "shop.toml")
+    text = TEXT.replace('after = ["orders"]', 'after = ["people.token"]')
+    second = read_recipe(text.replace('after = ["people"]\n', ""), "shop.toml")
+    for number, recipe in enumerate((first, second)):
+        done = run_recipe(
+            recipe, place / str(number), database,
+            live=True, defaults=True, execute=True, reason="a test",
+        )
+        assert (done.status, [step.left for step in done.steps]) == ("repaired", [0, 0, 0])
+        assert unique(shop) == {
+            ("orders_number", True, None), ("people_name", True, "one name a person"),
+            ("people_token", True, None), ("tags_name", False, None),
+        }
+        people = {row[0]: row for row in state(shop)["people"]}
+        assert {1, 8}.isdisjoint(people)
+        for key in (lambda row: row[1].lower(), lambda row: row[4]):
+            values = [key(row) for row in people.values() if row[4] is not None]
+            assert len(values) == len(set(values))
+        undo_recipe(place / str(number), database, execute=True)
+        assert state(shop) == before
+
+
+def unique(db: Connection) -> set[tuple[str, bool, str | None]]:
+    """Return each index but the primary keys': whether it is unique, and its comment."""
+    return set(
+        db.execute(
+            "SELECT c.relname, indisunique, obj_description(c.oid, 'pg_class') FROM pg_class c"
+            " JOIN pg_index i ON i.indexrelid = c.oid JOIN pg_class t ON t.oid = i.indrelid"
+            " WHERE t.relname IN ('people', 'orders', 'tags') AND NOT indisprimary"
+        )
+    )
