@@ -96,7 +96,7 @@ class Plan:
 
     @property
     def policies(self) -> tuple[Policy, ...]:
-        """The rules that it was made by; a group belongs to the first whose ``same`` holds."""
+        """The rules that it was made by; each group by the first whose ``same`` holds in it."""
         return policies_from_json(self._facts["policies"])
 
     @property

@@ -113,7 +113,8 @@ def make_plan(
 ) -> Plan:
     """Make the plan of key ``number`` of a run by one policy or several; see ``plan``.
 
-    A group belongs to the first policy whose ``same`` holds for it. ``program`` has the
+    A group belongs to the first policy whose ``same`` holds for one of its losers, and only
+    for those; what is left of it then is decided in the repair's next round. ``program`` has the
     callables of the only policy.
     """
     with database.open("pgmend plan") as session:
@@ -167,6 +168,7 @@ def make_plan(
             )
             facts["notes"] = [
                 *dict.fromkeys(note for rule in rules for note in _notes(*rule, facts["ties"])),
+                *_parted(facts["parted"]),
                 str(disk_need(session, pointing, facts["losers"], key.index_oid)),
             ]
 
@@ -281,6 +283,13 @@ def _shapes(references: References, policy: Policy) -> list[str]:
         f"DELETE FROM {references.relations[oid].label} WHERE ctid = a loser's"
         for oid in references.losable
     ]
+
+
+def _parted(groups: int) -> list[str]:
+    if not groups:
+        return []
+    some = f"of {groups} groups only some rows may be merged by the first rule that fits"
+    return [f"{some}; what is left of them is decided about after that, by the rules that follow"]
 
 
 def _notes(policy: Policy, references: References, ties: int) -> list[str]:

@@ -1,8 +1,8 @@
 """What shall become of duplicates, as values: who stays, what happens to the others.
 
 A ``Policy`` knows no database. A plan has one, or several in an order: a group belongs to the
-first whose ``same`` holds for it. They are written to the plan and to the journal as JSON, so
-that a later round or another process decides by the same rules.
+first whose ``same`` holds for one of its losers. They are written to the plan and to the
+journal as JSON, so that a later round or another process decides by the same rules.
 """
 
 from __future__ import annotations

@@ -50,6 +50,7 @@ class Planner:
         self._waiting = 0
         self.left_out = 0
         self._groups = self._losers = self._apart = self._changed = self._ties = 0
+        self._parted = 0
         self._session = session
         self._policy = policy
         self._references = references
@@ -71,6 +72,7 @@ class Planner:
             "shares": shares,
             "kept_apart": self._apart + behind.get("kept_apart", 0),
             "changed": self._changed + behind.get("changed", 0),
+            "parted": self._parted + behind.get("parted", 0),
             "left_out": self.left_out,
             "ties": self._ties + behind.get("ties", 0),
         }
@@ -94,13 +96,19 @@ class Planner:
                 self._ties += 1
         self._callables.choose(by_leaf, ranked)
         merged = self._callables.merged(by_leaf, ranked)
-        apart = self._kept_apart(by_leaf, ranked) if self._policy.same is not None else set()
+        apart = self._kept_apart(by_leaf, ranked) if self._policy.same is not None else {}
         for number, members in pending.items():
             places = ranked.get(number, [])
             whole = len(places) == len(members)
             if whole and number in apart and self._otherwise is not None:
-                self._otherwise.add(number, members)
-            elif self._counted(len(members), whole=whole, apart=number in apart):
+                places = [place for place in places if place not in apart[number]]
+                if len(places) == 1:
+                    self._otherwise.add(number, members)
+                    continue
+                # Whoever is left of the group is decided about in the next round.
+                self._parted += 1
+                del apart[number]
+            if self._counted(len(places), whole=whole, apart=number in apart):
                 yield Ranking(number, places, merged.get(number, {}), self._number)
         if self._otherwise is not None:
             yield from self._otherwise.decide()
@@ -235,30 +243,35 @@ class Planner:
         self,
         by_leaf: RowsByLeaf,
         ranked: Mapping[int, list[int]],
-    ) -> set[int]:
-        """Return the groups with a loser that must not be merged into the survivor."""
+    ) -> dict[int, set[int]]:
+        """Return the places of losers that must not be merged into the survivor, by group."""
         first = {number: places[0] for number, places in ranked.items()}
-        leaves, tids, groups, survivors = [], [], [], []
+        leaves, tids, groups, numbers, survivors = [], [], [], [], []
         for leaf, rows in by_leaf.items():
             for ctid, number, place, _ in rows:
                 if number in first:
                     leaves.append(leaf[0])
                     tids.append(ctid)
                     groups.append(number)
+                    numbers.append(place)
                     survivors.append(place == first[number])
         at = "tableoid = {0}.relid AND ctid = {0}.place"
         query = (
             "WITH i AS MATERIALIZED (SELECT * FROM ROWS FROM (pg_catalog.unnest($1::int8[]::oid[]),"
             " pg_catalog.unnest($2::tid[]), pg_catalog.unnest($3::int4[]),"
-            " pg_catalog.unnest($4::bool[])) i (relid, place, grp, survivor))"
-            " SELECT DISTINCT s.grp FROM i s JOIN i l ON l.grp = s.grp AND NOT l.survivor"
+            " pg_catalog.unnest($4::int4[]), pg_catalog.unnest($5::bool[]))"
+            " i (relid, place, grp, number, survivor))"
+            " SELECT l.grp, l.number FROM i s JOIN i l ON l.grp = s.grp AND NOT l.survivor"
             f" CROSS JOIN LATERAL (SELECT * FROM {self._root.source} WHERE {at.format('s')}) a"
             f" CROSS JOIN LATERAL (SELECT * FROM {self._root.source} WHERE {at.format('l')}) b"
             f" WHERE s.survivor AND ({self._policy.same}\n) IS NOT TRUE"
         )
-        params = [array_text(one) for one in (leaves, tids, groups, survivors)]
+        params = [array_text(one) for one in (leaves, tids, groups, numbers, survivors)]
+        found: dict[int, set[int]] = {}
         with self._session.transaction(settings={"search_path": self._session.own_search_path}):
-            return {row[0] for row in self._session.rows(query, params)}
+            for number, place in self._session.rows(query, params):
+                found.setdefault(number, set()).add(place)
+        return found
 
 
 def _direction(keep: Keep) -> str:

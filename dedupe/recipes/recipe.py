@@ -121,7 +121,7 @@ class Step(Gated, frozen=True, kw_only=True):
     index: Text
     #: steps that must have come before
     after: tuple[Id, ...] = ()
-    #: the cases in their order: a group belongs to the first whose ``same`` holds
+    #: the cases in their order: a group belongs to the first whose ``same`` holds for a loser
     cases: Annotated[tuple[Case, ...], Meta(min_length=1)] = field(name="case")
     #: what the tool that the recipe replaces does, for people
     replaces: Text | None = None

@@ -115,3 +115,28 @@ def test_what_arrives_meanwhile_is_decided_by_the_same_policies(
     ).fetchall() == [(11, 35)]
     assert things.execute("SELECT count(*) FROM things WHERE name IS NULL").fetchone() == (2,)
     assert verify(plan.run).clean
+
+
+def test_of_a_group_those_are_merged_that_may_be(
+    database: str, things: Connection, place: Path
+) -> None:
+    """Scenario: two rows of a group have one owner, the third another, and a fourth none.
+    Outcome: the two are merged, and only then is decided about what is left of the group.
+    """
+    things.execute(
+        "INSERT INTO things VALUES (9, 'four', 3, 1), (10, 'four', 4, 2), (11, 'four', NULL, 4),"
+        " (12, 'four', 3, 8)"
+    )
+    things.execute("INSERT INTO parts SELECT n, n FROM generate_series(9, 12) n")
+    before = {table: rows(things, table) for table in ("things", "parts")}
+    plan = planned(database, place)
+    assert any("of 1 groups only some rows may be merged" in note for note in plan.notes)
+    result = repair(plan, db=database, execute=True, reason="a test")
+    assert (result.status, result.left) == ("repaired", 0)
+    assert rows(things, "things")[-3:] == [
+        (10, "four", 4, 2), (11, None, None, 4), (12, None, 3, 9),
+    ]
+    assert rows(things, "parts")[-4:] == [(9, 12), (10, 10), (11, 11), (12, 12)]
+    assert verify(plan.run, db=database).clean
+    undo(plan.run, db=database, execute=True)
+    assert {table: rows(things, table) for table in ("things", "parts")} == before
