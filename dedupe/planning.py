@@ -269,7 +269,12 @@ def _shapes(references: References, policy: Policy) -> list[str]:
         columns, targets = ", ".join(r.columns), ", ".join(r.parent_columns)
         if r.twin:
             continue
-        if r.lose:
+        if r.lose and r.on_loss == "null":
+            lines.append(
+                f"UPDATE {child.label} SET ({columns}) = NULL (out of an array: the element)"
+                f" WHERE ({columns}) = a loser's ({targets}) of {parent.label}"
+            )
+        elif r.lose:
             lines.append(
                 f"DELETE FROM {child.label} WHERE ({columns}) = a loser's ({targets})"
                 f" of {parent.label}"

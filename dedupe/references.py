@@ -11,8 +11,9 @@ https://www.postgresql.org/docs/current/catalog-pg-constraint.html
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from .errors import LossNotAccepted, PolicyError, ReferenceNotHandled
 from .key import MatchKey, ResolvedKey, resolve
@@ -45,6 +46,9 @@ class Reference:
     soft: SoftReference | None = None
     #: whether the child's rows may go with the loser (they are journaled)
     lose: bool = False
+    #: what becomes of a child's row whose parent goes and has no successor: it goes as well, or
+    #: its column (of an array, the element) becomes NULL
+    on_loss: Literal["delete", "null"] = "delete"
     #: whether it points by the very key that is repaired: loser and survivor look the same
     #: to it, and nothing is to be re-pointed
     twin: bool = False
@@ -64,8 +68,8 @@ class References:
     root: int
     relations: Mapping[int, Relation]
     references: tuple[Reference, ...]
-    #: tables that may lose rows that reference themselves
-    pairs: frozenset[int] = frozenset()
+    #: tables that may lose rows for good, without one that takes their place
+    vanishing: frozenset[int] = frozenset()
 
     def to(self, parent: int) -> tuple[Reference, ...]:
         """List the references whose parent is this table."""
@@ -81,7 +85,7 @@ class References:
         found = dict.fromkeys([self.root])
         for reference in self.references:
             if (
-                reference.lose or reference.child in self.pairs
+                reference.lose or reference.child in self.vanishing
                 or self.relations[reference.child].keys
             ):
                 found[reference.child] = None
@@ -108,6 +112,7 @@ def load_references(session: Session, key: ResolvedKey, policy: Policy) -> Refer
     # A policy other than deleting leaves every row where it is: nothing is re-pointed.
     pending = [root] if policy.loser.action == "delete" else []
     level, seen = 1, {root}
+    vanishing: frozenset[int] = frozenset()
     while pending:
         found: list[Reference] = []
         for parent in pending:
@@ -128,13 +133,14 @@ def load_references(session: Session, key: ResolvedKey, policy: Policy) -> Refer
             keys = _keys_with(session, relations[child], moved)
             how = collisions.get(child, Collision())
             relations[child] = replace(relations[child], keys=keys, collision=how)
+        vanishing = _vanishing(references, pairs)
         pending = [
             child
-            for child in dict.fromkeys(fresh)
+            for child in dict.fromkeys(r.child for r in references)
             if child not in seen
             and (
                 relations[child].keys
-                or child in pairs
+                or child in vanishing
                 or any(r.lose for r in references if r.child == child)
             )
         ]
@@ -143,8 +149,22 @@ def load_references(session: Session, key: ResolvedKey, policy: Policy) -> Refer
     _check_names(relations, collisions, policy)
     _check_chains(relations, references)
     return References(
-        root=root, relations=relations, references=tuple(references), pairs=frozenset(pairs)
+        root=root, relations=relations, references=tuple(references), vanishing=vanishing
     )
+
+
+def _vanishing(references: Sequence[Reference], pairs: Collection[int]) -> frozenset[int]:
+    """Return the tables that may lose rows for good: by a rule, or with the row they point at."""
+    found = set(pairs)
+    while True:
+        more = {
+            r.child
+            for r in references
+            if r.on_loss == "delete" and (r.lose or r.parent in found)
+        }
+        if more <= found:
+            return frozenset(found)
+        found |= more
 
 
 def _foreign_keys(session: Session, parent: int, family: frozenset[int]) -> list[Reference]:
@@ -231,7 +251,7 @@ def _with_losses(
         names = {
             f"{table}.{column}" for table in (child.name, child.label) for column in one.columns
         }
-        lose = bool(names & set(policy.accept_loss)) and one.constraint is not None
+        lose = bool(names & set(policy.accept_loss))
         fixed = [
             c for c in one.columns if child.column(c).generated or child.column(c).identity_always
         ]
@@ -240,7 +260,11 @@ def _with_losses(
                 f"{child.label}.{fixed[0]} ({one.constraint or 'soft'}, ON DELETE"
                 f" {one.on_delete}): a generated column cannot be re-pointed"
             )
-        found.append(replace(one, lose=lose))
+        if one.soft is None:
+            keeps = one.on_delete == "SET NULL"
+        else:
+            keeps = one.soft.kind != "value" or not child.column(one.columns[0]).not_null
+        found.append(replace(one, lose=lose, on_loss="null" if keeps else "delete"))
     if stuck:
         raise LossNotAccepted(
             f"nothing can re-point {stuck[0]}",

@@ -13,9 +13,9 @@ from ..session import Session
 from ..table import quoted
 from .decisions import Decisions
 from .fitting import Fit
-from .recipe import Case, Step
+from .recipe import Case, Soft, Step
 
-#: stands in ``accept_loss`` for every foreign key to the step's table
+#: stands in ``accept_loss`` for every reference to the step's table
 EVERYTHING = "*"
 
 
@@ -59,6 +59,8 @@ def _policy(
     loss = [name for name in case.accept_loss if name != EVERYTHING]
     if EVERYTHING in case.accept_loss:
         loss += _foreign_keys(session, key)
+        loss += [f"{soft.table}.{soft.column}" for soft in fit.recipe.soft
+                 if soft.parent == step.table and _here(fit, soft)]
     return Policy(
         keep=tuple(keep),
         loser=Loser.parse(case.loser),
@@ -111,7 +113,14 @@ def _soft(fit: Fit) -> tuple[SoftReference, ...]:
             path=soft.path,
         )
         for soft in fit.recipe.soft
-        if fit.counts(soft, soft.table)
+        if _here(fit, soft)
+    )
+
+
+def _here(fit: Fit, soft: Soft) -> bool:
+    """Tell whether the schema has a soft reference of the recipe."""
+    return (
+        fit.counts(soft, soft.table)
         and fit.has(f"{soft.table}.{soft.column}")
         and fit.has(f"{soft.parent}.{soft.parent_column}")
     )
@@ -131,13 +140,34 @@ def _related(session: Session, fit: Fit, key: ResolvedKey, policy: Policy) -> Po
         near = _names(references)
         taking = [child for child in children if child.table in near]
         collisions = {
-            quoted(child.table): Collision.parse(child.on_collision)
+            quoted(child.table): _collision(fit, child.table, child.on_collision, references)
             for child in taking
             if child.on_collision is not None
         }
         pairs = {child.table: child.apart for child in taking if child.apart is not None}
         if (collisions, pairs) == (policy.collisions, policy.drop_self_pairs):
             return policy
+
+
+def _collision(fit: Fit, table: str, text: str, references: References) -> Collision:
+    """Read a rule for equal rows, without merges of columns that are not here or re-pointed.
+
+    What is re-pointed is written already: nothing of it is lost, and two values for one
+    column would be one too many.
+    """
+    rule = Collision.parse(text)
+    moved = {
+        column
+        for reference in references.references
+        if references.relations[reference.child].name == table
+        for column in reference.columns
+    }
+    merge = {
+        column: how
+        for column, how in rule.merge.items()
+        if column not in moved and fit.has(f"{table}.{column}")
+    }
+    return replace(rule, merge=merge)
 
 
 def _names(references: References) -> set[str]:

@@ -161,17 +161,25 @@ class Batches:
         lost = {references.root}
         for level in range(_DEEPEST):
             touched: dict[int, None] = {}
-            found = False
+            further: set[int] = set()
             for parent in sorted(lost):
+                gone = level > 0 and self._some_vanish(parent, level)
                 for reference in references.to(parent):
                     if reference.twin and level == 0:
                         continue
                     writer.set_local(self._statements.how_to_move(reference))
-                    count = writer.count(self._statements.find_moves(reference), [level])
-                    if count and not reference.lose:
+                    takes = reference.on_loss == "delete"
+                    if (
+                        takes
+                        and (reference.lose or gone)
+                        and writer.count(self._statements.find_lost(reference), [level])
+                    ):
+                        further.add(reference.child)
+                    if not (takes and reference.lose) and writer.count(
+                        self._statements.find_moves(reference), [level]
+                    ):
                         touched[reference.child] = None
-                    found |= bool(count) and reference.lose
-            lost = {r.child for p in lost for r in references.to(p) if r.lose}
+            lost = further
             for oid in touched:
                 relation = references.relations[oid]
                 pair = self._policy.drop_self_pairs.get(relation.label) or (
@@ -181,7 +189,6 @@ class Batches:
                 if pair is not None and writer.count(
                     self._statements.find_self_pairs(relation, pair), [level + 1]
                 ):
-                    found = True
                     lost.add(oid)
                 for key in relation.keys:
                     writer.set_local(
@@ -189,19 +196,27 @@ class Batches:
                     )
                     colliding = self._statements.find_collisions(relation, key)
                     if writer.count(colliding, [level + 1]):
-                        found = True
                         lost.add(oid)
                 writer.set_local({"search_path": ""})
             writer.set_local(BY_HASH)
             while writer.count(RESOLVE_KEEPERS, []):
                 pass
-            if not found:
+            if not lost:
                 return
         raise UnplannedEffect(
             f"rows pull rows after them more than {_DEEPEST} levels deep; the batch was left as"
             " it was",
             hint="Repair fewer groups at a time (--max-groups), or report this as a bug.",
         )
+
+    def _some_vanish(self, parent: int, level: int) -> bool:
+        """Tell whether rows of a table go without one that takes their place."""
+        (gone,) = self._writer.row(
+            f"SELECT EXISTS (SELECT FROM {LOSER} WHERE level = $1::int4 AND keeper IS NULL"
+            " AND relid = ANY ($2::int8[]::oid[]))",
+            [level, sorted(self._references.relations[parent].family)],
+        )
+        return bool(gone)
 
     def _apply(self, round_: int, started: float) -> None:
         """Change everything in one statement and compare the effects with what was meant."""

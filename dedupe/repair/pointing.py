@@ -140,16 +140,18 @@ def _new_document(
 def _new_array(column: Column, r: Reference, parent: Relation) -> str:
     """Write an array of ids with losers replaced, and no survivor's id twice by that."""
     name = parent.column(r.parent_columns[0]).sql
+    successor = "false" if r.lose else at("n", parent, "l.keeper_relid", "l.keeper")
     return (
         f"(WITH y AS (SELECT o.{name}::{column.element} AS old, n.{name}::{column.element} AS new"
         f" FROM {MOVE} m JOIN {LOSER} l ON l.relid = m.parent_relid AND l.place = m.parent"
         f" JOIN {parent.source} o ON {at('o', parent, 'l.relid', 'l.place')}"
-        f" JOIN {parent.source} n ON {at('n', parent, 'l.keeper_relid', 'l.keeper')}"
+        f" LEFT JOIN {parent.source} n ON {successor}"
         f" WHERE m.ref = {r.number} AND m.relid = g.relid AND m.place = g.place),"
         " z AS (SELECT u.n, coalesce(y.new, u.v) AS v,"
-        " coalesce(y.new, u.v) IN (SELECT new FROM y) AS hit"
+        " coalesce(y.new, u.v) IN (SELECT new FROM y WHERE new IS NOT NULL) AS hit"
         f" FROM pg_catalog.unnest(t.{column.sql}) WITH ORDINALITY u (v, n)"
-        " LEFT JOIN y ON y.old = u.v)"
+        # One whose row goes without a successor leaves the array.
+        " LEFT JOIN y ON y.old = u.v WHERE y.old IS NULL OR y.new IS NOT NULL)"
         " SELECT pg_catalog.array_agg(v ORDER BY n) FROM (SELECT v, n, hit,"
         " row_number() OVER (PARTITION BY v ORDER BY n) AS place FROM z) s"
         f" WHERE hit IS NOT TRUE OR place = 1)::{column.type}"

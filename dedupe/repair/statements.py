@@ -77,28 +77,39 @@ class Statements:
         self._untrusted = untrusted
 
     def find_moves(self, reference: Reference) -> str:
-        """Write the statement that finds and locks the rows that point at losers.
+        """Write the statement that finds and locks the rows that point at losers and stay.
 
         Parameter: the level of the losers.
         """
+        target = (
+            f"INSERT INTO {MOVE} SELECT {reference.number}, relid, place, parent_relid,"
+            f" parent, grp FROM f WHERE {_NOT_LOST.format('f')}"
+        )
+        of = "true" if reference.on_loss == "null" else "l.keeper IS NOT NULL"
+        return self._pointing(reference, of, target)
+
+    def find_lost(self, reference: Reference) -> str:
+        """Write the statement that finds and locks the rows that go with losers.
+
+        Those of losers without a successor, or of all where the policy accepts the loss.
+        Parameter: the level of the losers.
+        """
+        target = (
+            f"INSERT INTO {LOSER} SELECT DISTINCT ON (relid, place) relid, place,"
+            f" NULL::oid, NULL::tid, grp, $1::int4 + 1 FROM f WHERE {_NOT_LOST.format('f')}"
+        )
+        return self._pointing(reference, "true" if reference.lose else "l.keeper IS NULL", target)
+
+    def _pointing(self, reference: Reference, of: str, target: str) -> str:
+        """Write a statement about the rows ``f`` that point at the losers ``l`` of a level."""
         child = self._references.relations[reference.child]
         parent = self._references.relations[reference.parent]
-        if reference.lose and reference.on_delete != "SET NULL":
-            target = (
-                f"INSERT INTO {LOSER} SELECT DISTINCT ON (relid, place) relid, place,"
-                f" NULL::oid, NULL::tid, grp, $1::int4 + 1 FROM f WHERE {_NOT_LOST.format('f')}"
-            )
-        else:
-            target = (
-                f"INSERT INTO {MOVE} SELECT {reference.number}, relid, place, parent_relid,"
-                f" parent, grp FROM f WHERE {_NOT_LOST.format('f')}"
-            )
         return (
             "WITH f AS MATERIALIZED (SELECT c.tableoid AS relid, c.ctid AS place,"
             f" l.relid AS parent_relid, l.place AS parent, l.grp FROM {LOSER} l"
             f" JOIN {parent.source} p ON {at('p', parent, 'l.relid', 'l.place')}"
             f" JOIN {child.source} c ON {matches(reference, parent, child, 'p', 'c')}"
-            f" WHERE l.level = $1::int4 FOR UPDATE OF c) {target}"
+            f" WHERE l.level = $1::int4 AND {of} FOR UPDATE OF c) {target}"
         )
 
     def find_self_pairs(self, child: Relation, pair: tuple[str, str]) -> str:
