@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .building import create_schema, make_instance
+from .checking import check
 from .manifest import Manifest
 
-__all__ = ["Manifest", "create_schema", "make_instance"]
+__all__ = ["Manifest", "check", "create_schema", "make_instance"]
