@@ -57,7 +57,7 @@ def _status(number: str) -> str:
 
 
 def _pair(left: str, right: str, factor: int) -> tuple[str, str]:
-    """Number pairs: the left one goes round, the right one moves on with every round."""
+    """Enumerate pairs: the left one goes round, the right one moves on with every round."""
     first = f"1 + n % {{{left}}}"
     return first, f"1 + (n % {{{left}}} * {factor} + n / {{{left}}}) % {{{right}}}"
 
@@ -197,7 +197,7 @@ def _tables(release: Release) -> Iterator[_Table]:
 
 def _rest() -> Iterator[_Table]:
     """Yield the tables whose size does not matter."""
-    liked = f"1 + n % {{statuses}} * 11 % {{accounts}}"
+    liked = "1 + n % {statuses} * 11 % {accounts}"
     yield _Table(
         name="notifications", rows=0.15,
         columns=f"id, activity_id, activity_type, type, account_id, from_account_id, {_STAMPS}",

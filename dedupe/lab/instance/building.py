@@ -90,14 +90,15 @@ def make_instance(
                 for _, count, statement in steps:
                     _fill(connection, statement, int(count * share) + 1, count)
                 watch("second part of the sound rows")
+            connection.execute("ANALYZE")
+            watch("ANALYZE")
             connection.execute("REFRESH MATERIALIZED VIEW instances")
             _count_planted(connection)
-            watch("counters of the planted rows")
+            _set_sequences(connection)
+            watch("counters and sequences")
         for index in damaged:
             mark_unique(dsn, index)
         with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute("ANALYZE")
-            watch("ANALYZE")
             background = digests(connection)
             total = sum(one.rows for one in background.values())
             watch("digests")
@@ -229,6 +230,20 @@ def _constrain(connection: Connection, table: str, name: str, definition: str) -
             sql.Identifier(table), sql.Identifier(name)
         )
     )
+
+
+def _set_sequences(connection: Connection) -> None:
+    """Let new rows have ids behind the planted ones."""
+    for table, sequence in connection.execute(
+        "SELECT t.relname, s.relname FROM pg_depend d JOIN pg_class s ON s.oid = d.objid"
+        " AND s.relkind = 'S' JOIN pg_class t ON t.oid = d.refobjid"
+        " WHERE d.deptype = 'a' AND t.relnamespace = 'public'::regnamespace"
+    ).fetchall():
+        connection.execute(
+            sql.SQL("SELECT setval({}::regclass, max(id)) FROM {}").format(
+                sql.Literal(sequence), sql.Identifier(table)
+            )
+        )
 
 
 def _count_planted(connection: Connection) -> None:

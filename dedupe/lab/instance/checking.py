@@ -60,7 +60,7 @@ class _Checker:
         self._manifest = manifest
         self._kinds = kinds(connection)
 
-    def _ask(self, question: sql.Composable) -> list[tuple[Any, ...]]:
+    def _ask(self, question: sql.SQL | sql.Composed) -> list[tuple[Any, ...]]:
         return self._connection.execute(question).fetchall()
 
     def groups_left(self) -> Iterator[str]:
@@ -117,14 +117,14 @@ class _Checker:
                 yield from self._lost_parents(soft, "id")
 
     def _lost_parents(self, soft: Soft, target: str) -> Iterator[str]:
-        column = sql.SQL("c.{}").format(sql.Identifier(soft.column))
+        column: sql.Composable = sql.SQL("c.{}").format(sql.Identifier(soft.column))
         source = sql.SQL("{} c").format(sql.Identifier(soft.table))
         if soft.form != "id":
             source = sql.SQL("{} c CROSS JOIN LATERAL unnest({}) e (v)").format(
                 sql.Identifier(soft.table), column
             )
             column = sql.SQL("e.v::bigint")
-        kind = sql.SQL("true")
+        kind: sql.Composable = sql.SQL("true")
         if soft.type_column is not None:
             kind = sql.SQL("c.{} = {}").format(
                 sql.Identifier(soft.type_column), sql.Literal(soft.type_value)
@@ -186,7 +186,7 @@ class _Checker:
             )
             # That the row is there which took its place, is told of that row itself.
 
-    def _found(self, row: Row) -> sql.Composable:
+    def _found(self, row: Row) -> sql.Composed:
         known = self._kinds[row.table]
         return sql.SQL("FROM {} t WHERE {}").format(
             sql.Identifier(row.table),
@@ -196,7 +196,7 @@ class _Checker:
             ),
         )
 
-    def _select(self, row: Row, wrong: sql.Composable) -> sql.Composable:
+    def _select(self, row: Row, wrong: sql.Composable) -> sql.Composed:
         return sql.SQL("SELECT n, '' FROM generate_series(0::bigint, {}) n WHERE {}").format(
             sql.Literal(row.copies - 1), wrong
         )
@@ -229,7 +229,7 @@ class _Checker:
             f"wrong value: {label}", there,
         )
 
-    def _copies(self, question: sql.Composable, what: str, there: Value) -> Iterator[str]:
+    def _copies(self, question: sql.Composed, what: str, there: Value) -> Iterator[str]:
         """Yield one deviation for all copies that a question finds."""
         rows = self._ask(
             sql.SQL("SELECT count(*) OVER (), * FROM ({}) q LIMIT {}").format(

@@ -34,7 +34,7 @@ def both_sides(s: Scene, b: Ref, c: Ref, x: Ref, y: Ref) -> None:
     if s.new:
         event = s.add("relationship_severance_events", type=0, target_name=s.text("event"))
         collection = s.add("collections", account_id=c, name=s.text("c"), local=False)
-        severed = {"relationship_severance_event_id": event}
+        severed: dict[str, object] = {"relationship_severance_event_id": event}
         single += [
             ("notification_requests", {"from_account_id": b}),
             ("notification_policies", {}),

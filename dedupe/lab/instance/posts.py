@@ -178,9 +178,11 @@ def _newer_things(s: Scene, author: Ref, b: Ref, c: Ref, old: Ref, new: Ref) -> 
     s.add("notification_requests", account_id=b, from_account_id=author, last_status_id=new)
     s.add("conversations", uri=None, parent_status_id=new, parent_account_id=author)
     s.add("tagged_objects", status_id=quoting, object_type="Status", object_id=new)
-    says = {"object_type": "Status", "object_id": quoted}
-    kept = s.add("tagged_objects", status_id=old, **says)
-    s.merged(s.add("tagged_objects", status_id=new, **says), kept)
+    kept, twice = (
+        s.add("tagged_objects", status_id=post, object_type="Status", object_id=quoted)
+        for post in (old, new)
+    )
+    s.merged(twice, kept)
 
 
 def _post_without_history(s: Scene) -> Scene:

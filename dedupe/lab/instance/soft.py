@@ -61,9 +61,11 @@ _TARGETS = {
 
 def _all() -> Iterator[Soft]:
     for name, parent in _PLAIN.items():
-        yield Soft(*name.split("."), parent)
+        table, _, column = name.partition(".")
+        yield Soft(table, column, parent)
     for name, parent in _ARRAYS.items():
-        yield Soft(*name.split("."), parent, "array")
+        table, _, column = name.partition(".")
+        yield Soft(table, column, parent, "array")
     yield Soft("account_warnings", "status_ids", "statuses", "texts")
     for kind, parent in _NOTICES.items():
         yield Soft("notifications", "activity_id", parent, "id", "activity_type", kind)
