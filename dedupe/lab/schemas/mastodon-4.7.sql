@@ -285,6 +285,16 @@ CREATE TABLE annual_report_statuses_per_account_counts (
     account_id bigint NOT NULL,
     statuses_count bigint NOT NULL
 );
+CREATE TABLE global_follow_recommendations (
+    account_id bigint PRIMARY KEY REFERENCES accounts ON DELETE CASCADE,
+    rank numeric,
+    reason text[]
+);
+CREATE TABLE account_summaries (
+    account_id bigint PRIMARY KEY,
+    language varchar,
+    sensitive boolean
+);
 CREATE TABLE email_subscriptions (
     id bigserial PRIMARY KEY,
     account_id bigint NOT NULL REFERENCES accounts ON DELETE CASCADE,
@@ -397,6 +407,42 @@ CREATE INDEX index_follows_on_target_account_id_and_account_id ON follows (targe
 CREATE INDEX index_follow_requests_on_target_account_id_and_account_id
     ON follow_requests (target_account_id, account_id);
 CREATE INDEX index_users_on_unconfirmed_email ON users (unconfirmed_email) WHERE unconfirmed_email IS NOT NULL;
+CREATE INDEX index_users_on_role_id ON users (role_id) WHERE role_id IS NOT NULL;
+CREATE INDEX index_users_on_invite_id ON users (invite_id) WHERE invite_id IS NOT NULL;
+CREATE INDEX index_backups_on_user_id ON backups (user_id);
+CREATE INDEX index_imports_on_account_id ON imports (account_id);
+CREATE INDEX index_notification_permissions_on_account_id ON notification_permissions (account_id);
+CREATE INDEX index_notification_permissions_on_from_account_id ON notification_permissions (from_account_id);
+CREATE INDEX index_notification_requests_on_from_account_id ON notification_requests (from_account_id);
+CREATE INDEX index_notification_requests_on_last_status_id ON notification_requests (last_status_id);
+CREATE INDEX index_severed_relationships_on_local_account_id ON severed_relationships (local_account_id);
+CREATE INDEX index_severed_relationships_on_remote_account_id ON severed_relationships (remote_account_id);
+CREATE INDEX idx_on_relationship_severance_event_id_403f53e707
+    ON account_relationship_severance_events (relationship_severance_event_id);
+CREATE INDEX index_tag_follows_on_tag_id ON tag_follows (tag_id);
+CREATE INDEX index_status_trends_on_account_id ON status_trends (account_id);
+CREATE INDEX index_custom_filter_statuses_on_custom_filter_id ON custom_filter_statuses (custom_filter_id);
+CREATE INDEX index_bulk_imports_on_account_id ON bulk_imports (account_id);
+CREATE INDEX index_quotes_on_account_id ON quotes (account_id);
+CREATE INDEX index_quotes_on_quoted_status_id ON quotes (quoted_status_id);
+CREATE INDEX index_quotes_on_quoted_account_id ON quotes (quoted_account_id);
+CREATE INDEX index_collections_on_account_id ON collections (account_id);
+CREATE INDEX index_collections_on_tag_id ON collections (tag_id);
+CREATE INDEX index_collection_items_on_collection_id ON collection_items (collection_id);
+CREATE INDEX index_follow_recommendation_mutes_on_account_id ON follow_recommendation_mutes (account_id);
+CREATE INDEX index_follow_recommendation_mutes_on_target_account_id
+    ON follow_recommendation_mutes (target_account_id);
+CREATE INDEX index_fasp_follow_recommendations_on_requesting_account_id
+    ON fasp_follow_recommendations (requesting_account_id);
+CREATE INDEX index_fasp_follow_recommendations_on_recommended_account_id
+    ON fasp_follow_recommendations (recommended_account_id);
+CREATE INDEX index_generated_annual_reports_on_account_id ON generated_annual_reports (account_id);
+CREATE INDEX index_preview_cards_on_author_account_id ON preview_cards (author_account_id)
+    WHERE author_account_id IS NOT NULL;
+CREATE INDEX index_preview_cards_on_unverified_author_account_id
+    ON preview_cards (unverified_author_account_id) WHERE unverified_author_account_id IS NOT NULL;
+CREATE INDEX index_list_accounts_on_follow_request_id ON list_accounts (follow_request_id)
+    WHERE follow_request_id IS NOT NULL;
 DROP INDEX index_statuses_public_20200119;
 CREATE INDEX index_statuses_public_20250129 ON statuses (id, language, account_id)
     WHERE deleted_at IS NULL AND visibility = 0 AND reblog_of_id IS NULL
