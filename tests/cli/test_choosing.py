@@ -99,7 +99,7 @@ class Terminal:
 
     def until(self, text: str) -> str:
         """Wait until the terminal shows a text; return what was new up to there."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while text not in self.seen[self._read :]:
             assert time.monotonic() < end, self.seen
             assert self._more(), self.seen

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from importlib import resources
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from dedupe import WaitingGroup, run_recipe, waiting_choices
+from dedupe import WaitingGroup, lab, load_recipe, run_recipe, waiting_choices
 from dedupe.errors import NotReady, RecipeDoesNotFit, RecipeError, RunMismatch
 from dedupe.recipes import Decisions, Recipe, RecipeResult, decide, read_recipe
 from dedupe.recipes.choosing import MOST_CHARACTERS, MOST_ROWS
@@ -300,3 +302,55 @@ def test_a_plan_of_another_schema_is_refused(
     club.execute("DROP TABLE visits")
     with pytest.raises(RunMismatch, match="was made for 2 cases"):
         look(gated, place, database)
+
+
+def test_local_accounts_of_mastodon(database: str, db: Connection, place: Path) -> None:
+    """Scenario: the step of the accounts alone, on Mastodon's own tables.
+
+    Outcome: everything that the recipe shows is there, and the older account keeps its name.
+    """
+    db.execute(resources.files(lab).joinpath("schemas/mastodon-3.5.3.sql").read_text("utf-8"))
+    db.execute(
+        """
+        DROP INDEX index_accounts_on_username_and_domain_lower;
+        -- Threads are not what this is about.
+        DROP TABLE account_conversations;
+        INSERT INTO accounts (id, username, display_name, created_at, updated_at) VALUES
+            (101, 'alice', 'Alice', '2018-04-01', '2023-02-03'),
+            (202, 'Alice', 'Alice anew', '2023-01-01 12:30', '2023-01-02'),
+            (303, 'bob', '', '2019-01-01', '2019-01-01');
+        INSERT INTO statuses (id, text, account_id, created_at, updated_at)
+            SELECT n, 'post', 101, now(), now() FROM generate_series(1, 1234) n;
+        INSERT INTO follows (account_id, target_account_id, created_at, updated_at)
+            VALUES (303, 101, now(), now());
+        INSERT INTO users (email, account_id, created_at, updated_at)
+            VALUES ('alice@example.org', 101, now(), now());
+        CREATE INDEX index_accounts_on_username_and_domain_lower
+            ON accounts (lower(username), COALESCE(lower(domain), ''));
+        UPDATE pg_index SET indisunique = true
+            WHERE indexrelid = 'index_accounts_on_username_and_domain_lower'::regclass
+        """
+    )
+    whole = load_recipe("mastodon")
+    (accounts,) = (step for step in whole.steps if step.id == "accounts")
+    recipe = msgspec.structs.replace(
+        whole,
+        steps=(msgspec.structs.replace(accounts, after=()),),
+        indexes=whole.expected(accounts),
+        afterwards=(),
+        rebuild=(),
+    )
+    result, (group,) = look(recipe, place, database)
+    assert [(one.id, one.groups) for one in result.undecided] == [("local-accounts", 1)]
+    assert [dict(row.shown) for row in group.rows] == [
+        {
+            "id": "202", "name": "Alice", "display name": "Alice anew",
+            "since": "2023-01-01 12:30:00", "changed": "2023-01-02 00:00:00",
+            "posts": "0", "follows": "0", "followers": "0", "user": "0",
+        },
+        {
+            "id": "101", "name": "alice", "display name": "Alice",
+            "since": "2018-04-01 00:00:00", "changed": "2023-02-03 00:00:00",
+            "posts": "1234", "follows": "0", "followers": "1", "user": "1",
+        },
+    ]
