@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -268,6 +269,35 @@ def test_many_groups_come_in_batches(
     assert [one.groups for one in look(recipe, place, database, decisions)[0].undecided] == [
         1, 2004,
     ]
+
+
+def test_children_are_counted_once_a_batch(
+    database: str, club: Connection, recipe: Recipe, place: Path
+) -> None:
+    """Outcome: an index that finds the child is used; a child without one is read once."""
+    club.execute("VACUUM ANALYZE letters, visits")
+    result = run_recipe(recipe, place, database, live=True)
+
+    def scans() -> dict[str, tuple[int, int]]:
+        found = club.execute(
+            "SELECT relname, seq_scan, coalesce(idx_scan, 0) FROM pg_stat_user_tables"
+            " WHERE relname IN ('letters', 'visits')"
+        )
+        return {name: (heap, index) for name, heap, index in found.fetchall()}
+
+    # What this session did itself is told at the end of a statement, a second later at most.
+    time.sleep(1.1)
+    scans()
+    time.sleep(1.1)
+    before = scans()
+    assert len(list(waiting_choices(result.fit, place, database))) == 3
+    end = time.monotonic() + 30
+    # A backend tells its numbers as it ends.
+    while (after := scans())["visits"] == before["visits"] and time.monotonic() < end:
+        time.sleep(0.1)
+    assert after["visits"] == (before["visits"][0] + 1, before["visits"][1])
+    assert after["letters"][0] == before["letters"][0]
+    assert after["letters"][1] > before["letters"][1]
 
 
 @pytest.mark.usefixtures("club")
