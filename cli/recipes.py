@@ -10,7 +10,7 @@ import msgspec
 
 from dedupe import Fit, Recipe, RecipeResult
 
-from .output import FORMAT_VERSION, aligned, counted, one_line, print_fact
+from .output import FORMAT_VERSION, aligned, counted, one_line, print_fact, print_json
 from .repairing import NOTHING_WRITTEN
 
 
@@ -187,13 +187,17 @@ def result_facts(result: RecipeResult, place: Path) -> dict[str, Any]:
         ],
         "unmet": list(result.unmet),
         "open": list(result.open),
+        "undecided": [{"id": one.id, "groups": one.groups} for one in result.undecided],
         "tell": list(result.tell),
         "seconds": round(result.seconds, 3),
     }
 
 
-def print_result(result: RecipeResult, place: Path) -> None:
+def print_result(result: RecipeResult, place: Path, *, as_json: bool) -> None:
     """Print what a recipe did, or would do, step by step."""
+    if as_json:
+        print_json(result_facts(result, place))
+        return
     rows = [
         (step.id, step.table, step.key_name, step.groups, step.losers, step.status)
         for step in result.steps

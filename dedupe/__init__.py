@@ -31,6 +31,9 @@ from .recipes import (
     Recipe,
     RecipeResult,
     StepResult,
+    Undecided,
+    WaitingGroup,
+    WaitingRow,
     decide,
     fit_recipe,
     load_recipe,
@@ -38,6 +41,7 @@ from .recipes import (
     run_recipe,
     undo_recipe,
     verify_recipe,
+    waiting_choices,
 )
 from .repair.executor import repair
 from .repair.result import Result, UndoResult
@@ -80,9 +84,12 @@ __all__ = [
     "SoftReference",
     "StepResult",
     "Target",
+    "Undecided",
     "UndoResult",
     "Unreadable",
     "Verification",
+    "WaitingGroup",
+    "WaitingRow",
     "connect",
     "decide",
     "default_run_directory",
@@ -109,4 +116,5 @@ __all__ = [
     "usable_keys",
     "verify",
     "verify_recipe",
+    "waiting_choices",
 ]

@@ -216,21 +216,39 @@ class Plan:
         neighbours share pages, of the table and often of what points at it. SQLite sorts the rows,
         in temporary files where there are many. Raises PlanError, LocalStorageError.
         """
+        return self._with_members(
+            "SELECT s.policy, d.number, d.ordinal, m.leaf, m.ctid, m.xmin FROM decision s"
+            " CROSS JOIN found.member k ON k.key = ?1 AND k.number = s.number"
+            " AND k.ordinal = s.member"
+            " CROSS JOIN decision d ON d.number = s.number"
+            " CROSS JOIN found.member m ON m.key = ?1 AND m.number = d.number"
+            " AND m.ordinal = d.member WHERE s.ordinal = 0"
+            " ORDER BY s.policy, k.leaf, CAST(substr(k.ctid, 2) AS INTEGER),"
+            " CAST(substr(k.ctid, instr(k.ctid, ',') + 1) AS INTEGER), d.number, d.ordinal"
+        )
+
+    def rows_of(
+        self, policies: Iterable[int]
+    ) -> Iterator[tuple[int, int, int, str, str, bytes]]:
+        """Stream (policy, group, leaf's number, ctid, xmin, primary key) of what they decided.
+
+        By group, the survivor first; the primary key is a JSON array of texts. Memory: one row.
+        Raises PlanError.
+        """
+        return self._with_members(
+            "SELECT d.policy, d.number, m.leaf, m.ctid, m.xmin, m.pk FROM decision d"
+            " CROSS JOIN found.member m ON m.key = ?1 AND m.number = d.number"
+            f" AND m.ordinal = d.member WHERE d.policy IN ({', '.join(map(str, policies))})"
+            " ORDER BY d.number, d.ordinal"
+        )
+
+    def _with_members(self, query: str) -> Iterator[tuple[Any, ...]]:
+        """Stream what a query finds in the plan and the groups; ``?1`` is the key's number."""
         connection = _connected(self._path)
         try:
             groups = f"{(self.run.path / GROUPS_FILE).absolute().as_uri()}?mode=ro"
             connection.execute("ATTACH ? AS found", (groups,))
-            yield from connection.execute(
-                "SELECT s.policy, d.number, d.ordinal, m.leaf, m.ctid, m.xmin FROM decision s"
-                " CROSS JOIN found.member k ON k.key = ?1 AND k.number = s.number"
-                " AND k.ordinal = s.member"
-                " CROSS JOIN decision d ON d.number = s.number"
-                " CROSS JOIN found.member m ON m.key = ?1 AND m.number = d.number"
-                " AND m.ordinal = d.member WHERE s.ordinal = 0"
-                " ORDER BY s.policy, k.leaf, CAST(substr(k.ctid, 2) AS INTEGER),"
-                " CAST(substr(k.ctid, instr(k.ctid, ',') + 1) AS INTEGER), d.number, d.ordinal",
-                (self.key,),
-            )
+            yield from connection.execute(query, (self.key,))
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
                 raise LocalStorageError(

@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from dedupe import decide, load_recipe, run_recipe
+from dedupe import load_recipe, run_recipe
 
-from .. import output, recipes
+from .. import recipes
+from ..choosing import Deciding, carried_out, person_there
 from ..config import settings_option
 from ..exits import ExitCode
 from ..options import (
@@ -70,31 +71,30 @@ def run_command(
 ) -> int:
     """Carry RECIPE out; exit code 1 if groups are left.
 
-    Without --execute every table is scanned and planned, and nothing is written. The same
+    Without --execute nothing is written. On a terminal you are asked what is open. The same
     command goes on after a stop or a kill.
     """
     where = taken_from(given, context.obj)
     read = load_recipe(recipe)
-    decided = decide(read, answers, decisions)
+    deciding = Deciding(read, place, answers, decisions)
     database = where.open()
     server = Server.of(database)
     server.announce(str(place), f"recipe {read.name}, {recipes.size_text(read)}")
     if execute:
         reason = server.snapshot_reason(reason)
-    result = watched(
-        read.name,
-        lambda stop, show: run_recipe(
-            read, place, database,
-            decisions=decided, execute=execute, reason=reason, stop=stop,
-            on_progress=lambda _, event: show(event), **given,
+    result = carried_out(
+        lambda decided, doing: watched(
+            read.name,
+            lambda stop, show: run_recipe(
+                read, place, database, decisions=decided, execute=doing, reason=reason, stop=stop,
+                on_progress=lambda _, event: show(event), **given,
+            ),
+            quiet=quiet, verbose=verbose,
         ),
-        quiet=quiet,
-        verbose=verbose,
+        deciding, database, execute=execute,
+        ask=person_there() and not (as_json or given["defaults"]),
     )
     if result is None:
         return ExitCode.STOPPED
-    if as_json:
-        output.print_json(recipes.result_facts(result, place))
-    else:
-        recipes.print_result(result, place)
+    recipes.print_result(result, place, as_json=as_json)
     return ExitCode.FOUND if result.status == "left" else ExitCode.OK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .choosing import Undecided, WaitingGroup, WaitingRow, waiting_choices
 from .decisions import Decisions, decide
 from .fitting import Fit, fit_recipe
 from .reading import load_recipe, read_recipe, recipe_names
@@ -15,6 +16,9 @@ __all__ = [
     "Recipe",
     "RecipeResult",
     "StepResult",
+    "Undecided",
+    "WaitingGroup",
+    "WaitingRow",
     "decide",
     "fit_recipe",
     "load_recipe",
@@ -23,4 +27,5 @@ __all__ = [
     "run_recipe",
     "undo_recipe",
     "verify_recipe",
+    "waiting_choices",
 ]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import json
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import RecipeError
+from ..errors import LocalStorageError, RecipeError
+from ..scan.checkpoint import sync_directory
 from .recipe import Recipe
 
 
@@ -19,7 +22,8 @@ class Decisions:
 
     #: question to answer
     answers: Mapping[str, str] = field(default_factory=dict)
-    #: choice to the primary keys, as texts, of the rows that stay as they are
+    #: choice to the primary keys, as texts, of the rows that stay as they are; of two in one
+    #: group the first that is named
     chosen: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def open_questions(self, recipe: Recipe) -> tuple[str, ...]:
@@ -35,28 +39,83 @@ class Decisions:
                 return self.answers.get(question, known.default)
         raise RecipeError(f"the recipe {recipe.name} has no question {question}", question=question)
 
+    def with_answer(self, question: str, answer: str) -> Decisions:
+        """Return the same decisions with one answer more."""
+        return replace(self, answers={**self.answers, question: answer})
+
+    def with_chosen(self, choice: str, key: str) -> Decisions:
+        """Return the same decisions with one row more that stays as it is, by its primary key."""
+        known = self.chosen.get(choice, ())
+        return replace(self, chosen={**self.chosen, choice: (*known, key)})
+
+    def write(self, file: str | Path) -> None:
+        """Write them as ``decide`` reads them, in one piece and for the owner's eyes alone.
+
+        Raises LocalStorageError; RecipeError where a primary key is no text of Unicode, which
+        no TOML can hold.
+        """
+        path = Path(file)
+        lines = [
+            f"{json.dumps(name)} = {_toml(answer)}" for name, answer in self.answers.items()
+        ]
+        for name, keys in self.chosen.items():
+            listed = "".join(f"    {_toml(key)},\n" for key in keys)
+            lines.append(f"{json.dumps(name)} = [\n{listed}]")
+        new = path.with_name(f"{path.name}.new")
+        try:
+            text = "\n".join(["# What was decided; the same command reads it again.", *lines, ""])
+            data = text.encode()
+            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+                out.write(data)
+                out.flush()
+                os.fsync(out.fileno())
+            new.rename(path)
+            sync_directory(path.parent)
+        except UnicodeEncodeError as error:
+            raise RecipeError(
+                f"cannot write a decision into {path}: its primary key is no text of Unicode",
+                hint="Name that row with --decide each time.",
+            ) from error
+        except OSError as error:
+            raise LocalStorageError(
+                f"cannot write {path}: {error.strerror}",
+                hint="Make room or mend the directory, then give the same command again.",
+                path=path,
+            ) from error
+
 
 def decide(
-    recipe: Recipe, given: Iterable[str] = (), file: str | Path | None = None
+    recipe: Recipe,
+    given: Iterable[str] = (),
+    file: str | Path | None = None,
+    kept: str | Path | None = None,
 ) -> Decisions:
-    """Read decisions: texts ``ID=ANSWER``, and a TOML file of the same, which the texts win over.
+    """Read decisions: texts ``ID=ANSWER``, a TOML file of the same, and one kept from before.
 
-    The answer to a choice is a primary key, and there may be several. In a file these are a
-    list. Raises RecipeError: no such question or answer, two answers, a file that cannot be
-    read.
+    The texts win over the file, and that over the kept one, which need not be there yet (see
+    ``Decisions.write``). The answer to a choice is a primary key, and there may be several. In
+    a file these are a list. Raises RecipeError: no such question or answer, two answers, a
+    file that cannot be read.
     """
     answers: dict[str, str] = {}
+    files: dict[str, list[str]] = {}
     chosen: dict[str, list[str]] = {}
-    for name, value in (_read(Path(file)) if file is not None else {}).items():
-        where = f"the decisions file {file}"
-        if name in {choice.id for choice in recipe.choices}:
-            values = value if isinstance(value, list) else [value]
-            chosen[name] = [str(one) for one in values]
-        elif isinstance(value, str):
-            answers[name] = _known(recipe, name, value, where)
-        else:
-            _known(recipe, name, "", where)
-            raise RecipeError(f"{where}: {name} must be a text, not {value!r}")
+    sources = []
+    if file is not None:
+        sources.append((Path(file), "Name another one with --decisions."))
+    if kept is not None and Path(kept).exists():
+        sources.append((Path(kept), "Mend it; what is not in it is open again."))
+    for path, hint in sources:
+        where = f"the decisions file {path}"
+        for name, value in _read(path, hint).items():
+            if name in {choice.id for choice in recipe.choices}:
+                values = value if isinstance(value, list) else [value]
+                files.setdefault(name, []).extend(str(one) for one in values)
+            elif isinstance(value, str):
+                answers.setdefault(name, _known(recipe, name, value, where))
+            else:
+                _known(recipe, name, "", where)
+                raise RecipeError(f"{where}: {name} must be a text, not {value!r}")
     said: dict[str, str] = {}
     for text in given:
         name, equals, answer = (part.strip() for part in text.partition("="))
@@ -72,20 +131,27 @@ def decide(
                 f"two decisions about {name}: {said[name]} and {answer}", hint="Keep one of them."
             )
         said[name] = answers[name] = _known(recipe, name, answer, "--decide")
+    for name, keys in files.items():
+        chosen.setdefault(name, []).extend(keys)
     return Decisions(
         answers=answers,
         chosen={name: tuple(dict.fromkeys(keys)) for name, keys in chosen.items()},
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _toml(text: str) -> str:
+    """Write a text as one of TOML, whose escapes are those of JSON but for DEL."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _read(path: Path, hint: str) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(
             f"cannot read the decisions file {path}:"
             f" {getattr(error, 'strerror', None) or error}",
-            hint="Name another one with --decisions.",
+            hint=hint,
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(

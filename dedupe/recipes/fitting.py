@@ -282,6 +282,10 @@ class _Fitting:
             names = f"{counter.table}.{counter.column}", f"{counter.of}.{counter.by}"
             if not all(map(self._has, names)):
                 self._absent.append(f"counter {names[0]}")
+        for choice in self._counting(recipe.choices, versions):
+            for heading, name in choice.counted.items():
+                if not self._has(name):
+                    self._absent.append(f"choice {choice.id}, shows {heading}: {name}")
 
     def _counting(self, rules: Iterable[G], versions: frozenset[int] | None) -> Iterator[G]:
         return (rule for rule in rules if rule.counts_at(versions))

@@ -7,6 +7,7 @@ does not have (a table, a column, an index) is left out when the recipe meets it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Annotated, Literal
@@ -17,6 +18,7 @@ from msgspec import Meta, Struct, field
 Version = Annotated[str, Meta(pattern=r"^[0-9]{1,18}\Z")]
 #: names a step, a question or a choice on the command line and in a decisions file
 Id = Annotated[str, Meta(pattern=r"^[a-z0-9]+([.-][a-z0-9]+)*\Z")]
+_COUNTED = re.compile(r"\s*[^\W\d]\w*\.[^\W\d]\w*\s*\Z")
 #: a name of the database, or a text that must say something
 Text = Annotated[str, Meta(min_length=1)]
 
@@ -79,6 +81,11 @@ class Choice(Asked, frozen=True, kw_only=True):
     default: Annotated[tuple[Text, ...], Meta(min_length=1)]
     #: heading to SQL over the table's columns, or ``TABLE.COLUMN`` whose rows are counted
     shows: Mapping[Text, Text]
+
+    @property
+    def counted(self) -> Mapping[str, str]:
+        """Of ``shows``, heading to the ``TABLE.COLUMN`` whose rows are counted."""
+        return {h: shown.strip() for h, shown in self.shows.items() if _COUNTED.match(shown)}
 
 
 class ExpectedIndex(Gated, frozen=True, kw_only=True):

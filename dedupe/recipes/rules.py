@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from ..errors import RecipeError
 from ..key import ResolvedKey
 from ..policy import Collision, Keep, Loser, Policy, SoftReference
 from ..references import References, load_references
@@ -25,10 +26,19 @@ def policies_of(
     """Return the policies of a step, the first that a group fits being the one it belongs to.
 
     Columns, tables and references that the schema does not have are left out. Reads the
-    catalogs. Raises what ``load_references`` raises.
+    catalogs. Raises RecipeError (rows are chosen in a table without a primary key) and what
+    ``load_references`` raises.
     """
     return tuple(
         _related(session, fit, key, _policy(session, fit, step, key, case, decisions))
+        for case in cases_of(fit, step, decisions)
+    )
+
+
+def cases_of(fit: Fit, step: Step, decisions: Decisions) -> tuple[Case, ...]:
+    """List the cases of a step that count, one for each policy of its plan, in their order."""
+    return tuple(
+        case
         for case in step.cases
         if fit.counts(case, step.table)
         and all(
@@ -76,11 +86,29 @@ def _policy(
 
 
 def _among(session: Session, key: ResolvedKey, chosen: Iterable[str]) -> Keep:
-    """Write the rule that rows with these primary keys come first."""
-    pk = load_relation(session, key.table_oid).pk
+    """Write the rule that rows with these primary keys come first, in their order.
+
+    The keys are as ``key_text`` writes them. Raises RecipeError.
+    """
+    relation = load_relation(session, key.table_oid)
+    if not relation.pk:
+        raise RecipeError(
+            f"{relation.label} has no primary key, so that no row of it can be chosen",
+            hint="Leave the decision out, and take the default with --defaults.",
+        )
     values = ", ".join("'" + text.replace("'", "''") + "'" for text in chosen)
-    column = f"pg_catalog.format('%s', {quoted(pk[0])})"
-    return Keep(by=f"({column} = ANY (ARRAY[{values}]))", descending=True)
+    written = ",".join(["%s"] * len(relation.pk))
+    column = f"pg_catalog.format('{written}', {', '.join(map(quoted, relation.pk))})"
+    # Most rows are none of them, which a hash tells; the list itself is searched for the others.
+    return Keep(
+        by=f"CASE WHEN {column} = ANY (ARRAY[{values}])"
+        f" THEN pg_catalog.array_position(ARRAY[{values}], {column}) END"
+    )
+
+
+def key_text(pk: Sequence[str]) -> str:
+    """Write a primary key as decisions name it: the texts of its columns, commas between."""
+    return ",".join(pk)
 
 
 def _foreign_keys(session: Session, key: ResolvedKey) -> list[str]:

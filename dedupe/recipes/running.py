@@ -25,6 +25,7 @@ from ..repair.verification import Verification, verify
 from ..scan.checkpoint import STATE_FILE
 from ..scan.owner import owned
 from ..scan.run import Run
+from .choosing import Undecided, list_undecided
 from .decisions import Decisions
 from .fitting import Fit, fit_recipe
 from .keys import RecipeKey
@@ -41,8 +42,12 @@ class RecipeResult:
     steps: tuple[StepResult, ...]
     #: what has to be so before anything is written, and is not, a sentence each
     unmet: tuple[str, ...]
-    #: questions and choices that are open and that groups wait for
+    #: questions and choices that are open and that groups wait for, a sentence each
     open: tuple[str, ...]
+    #: the same as values
+    undecided: tuple[Undecided, ...]
+    #: whether its repair has begun, so that decisions cannot be changed any more
+    begun: bool
     #: what is left for a person to do
     tell: tuple[str, ...]
     seconds: float
@@ -90,17 +95,18 @@ def run_recipe(
         if execute:
             work.finish()
         fit = fit_recipe(database, recipe)
-        work.sign(executing=False)
+        begun = work.sign(executing=False)
         unmet = () if live or not recipe.before.alone else _others(database)
         keys = work.keys(fit)
         scans = work.scans(keys)
         plans = [(key, work.plan(fit, key, scans[key.table])) for key in keys]
-        waiting = () if defaults else _open(recipe, work.decisions, plans)
+        undecided = () if defaults else list_undecided(fit, work.decisions, plans)
+        waiting = tuple(one.sentence for one in undecided)
         if execute and (unmet or waiting):
             raise NotReady(
                 "the recipe cannot be carried out yet: " + "; ".join((*unmet, *waiting)),
-                hint="Answer with --decide ID=ANSWER, or take the defaults with --defaults; let"
-                " others stay connected with --live.",
+                hint="Answer with --decide ID=ANSWER or --decisions FILE, or take the defaults"
+                " with --defaults; let others stay connected with --live.",
                 reasons=(*unmet, *waiting),
             )
         if execute:
@@ -120,6 +126,8 @@ def run_recipe(
         steps=tuple(steps),
         unmet=unmet,
         open=waiting,
+        undecided=undecided,
+        begun=begun or execute,
         tell=tuple(
             after.tell
             for after in recipe.afterwards
@@ -166,25 +174,6 @@ def _others(database: Database) -> tuple[str, ...]:
         return ()
     told = ", ".join(f"{name} ({count})" for name, count in rows)
     return (f"others are connected to the database: {told}",)
-
-
-def _open(
-    recipe: Recipe, decisions: Decisions, plans: list[tuple[RecipeKey, Plan]]
-) -> tuple[str, ...]:
-    """List what groups wait for a person to decide."""
-    found: dict[str, int] = {}
-    for key, plan in plans:
-        if key.step is None or not plan.groups:
-            continue
-        cases = [case for case in key.step.cases if case.answered or case.choice]
-        for case in cases:
-            asked = [one for one in case.answered if one not in decisions.answers]
-            if case.choice is not None and case.choice not in decisions.chosen:
-                asked.append(case.choice)
-            for one in asked:
-                found[one] = plan.groups
-    asks = {one.id: one.asks for one in recipe.asked}
-    return tuple(f"{name} is not decided: {asks[name]}" for name in found)
 
 
 def _behind(plans: list[tuple[RecipeKey, Plan]]) -> set[str]:

@@ -97,10 +97,10 @@ class Work:
         self._on_progress = on_progress
         self._stop = stop
 
-    def sign(self, *, executing: bool) -> None:
+    def sign(self, *, executing: bool) -> bool:
         """Write down what the directory belongs to; raise RunMismatch if it is something else.
 
-        Decisions can be changed until the first step has begun.
+        Decisions can be changed until the first step has begun; returns whether it has.
         """
         text = json.dumps(msgspec.to_builtins(self._recipe), sort_keys=True)
         mine = {
@@ -136,6 +136,7 @@ class Work:
             if known["decisions"] != mine["decisions"]:
                 self._forget_plans()
         _write(sign, mine)
+        return bool(mine["executing"])
 
     def _forget_plans(self) -> None:
         """Remove the plans that were made by other decisions; no repair has begun."""
