@@ -185,6 +185,7 @@ def result_facts(result: RecipeResult, place: Path) -> dict[str, Any]:
         "unmet": list(result.unmet),
         "open": list(result.open),
         "tell": list(result.tell),
+        "notes": list(result.notes),
         "seconds": round(result.seconds, 3),
     }
 
@@ -200,6 +201,7 @@ def print_result(result: RecipeResult, place: Path) -> None:
     for heading, lines in (
         ("Not met yet", result.unmet),
         ("Not decided yet", result.open),
+        ("To be known", result.notes),
         ("To be done by you", result.tell if result.status != "shown" else ()),
     ):
         if lines:

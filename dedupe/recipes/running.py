@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from .. import journal
-from ..connect import Connectable, Database, connect
-from ..errors import (
-    NotReady,
-)
+from ..connect import Connectable, connect
+from ..errors import NotReady
 from ..plan import Plan
 from ..repair.undoing import undo
 from ..repair.verification import Verification, verify
@@ -27,8 +25,10 @@ from ..scan.owner import owned
 from ..scan.run import Run
 from .decisions import Decisions
 from .fitting import Fit, fit_recipe
+from .preconditions import look
 from .recipe import Recipe
 from .work import OnRecipeProgress, RecipeKey, StepResult, Work, step_result
+from .workers import place_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,8 @@ class RecipeResult:
     open: tuple[str, ...]
     #: what is left for a person to do
     tell: tuple[str, ...]
+    #: what a person should know, and what could not be looked at
+    notes: tuple[str, ...]
     seconds: float
 
 
@@ -57,6 +59,8 @@ def run_recipe(
     execute: bool = False,
     reason: str | None = None,
     live: bool = False,
+    redis: str | None = None,
+    redis_namespace: str | None = None,
     jobs: int = 2,
     memory: int | str = "64MB",
     nice: float = 0.0,
@@ -67,7 +71,9 @@ def run_recipe(
 
     ``place`` is the directory of the whole. ``decisions``: what people decided; with
     ``defaults`` whatever is open is decided as the recipe says. ``live``: others may be
-    connected. ``reason`` is journaled. ``on_progress`` is called with the step or table and
+    connected and workers run. ``redis`` is the URL of the Redis that knows the application's
+    workers (needs redis-py, the extra ``redis``), ``redis_namespace`` what its keys begin with.
+    ``reason`` is journaled. ``on_progress`` is called with the step or table and
     its progress; ``stop`` ends it at a safe point.
 
     Reads every table of the recipe once for all its keys, and again after its repair; writes
@@ -81,6 +87,7 @@ def run_recipe(
     started = time.monotonic()
     database = connect(db)
     path = Path(place)
+    asked = place_of(redis, redis_namespace)
     work = Work(
         database, recipe, path, decisions or Decisions(), jobs, memory, nice, on_progress, stop
     )
@@ -88,19 +95,18 @@ def run_recipe(
     with owned(path):
         fit = fit_recipe(database, recipe)
         work.sign(executing=False)
-        unmet = () if live or not recipe.before.alone else _others(database)
+        before = look(database, recipe, redis=asked, live=live)
+        if execute and before.unmet:
+            raise _not_ready(before.unmet)
         keys = work.keys(fit)
         scans = work.scans(keys)
         plans = [(key, work.plan(fit, key, scans[key.table])) for key in keys]
         waiting = () if defaults else _open(recipe, work.decisions, plans)
-        if execute and (unmet or waiting):
-            raise NotReady(
-                "the recipe cannot be carried out yet: " + "; ".join((*unmet, *waiting)),
-                hint="Answer with --decide ID=ANSWER, or take the defaults with --defaults; let"
-                " others stay connected with --live.",
-                reasons=(*unmet, *waiting),
-            )
         if execute:
+            # The scans may have taken hours, in which somebody came back.
+            before = look(database, recipe, redis=asked, live=live)
+            if before.unmet or waiting:
+                raise _not_ready((*before.unmet, *waiting))
             work.sign(executing=True)
         steps = [
             work.carry_out(key, plan, reason) if execute else _shown(key, plan)
@@ -113,14 +119,24 @@ def run_recipe(
         status="shown" if not execute else "left" if left else "repaired",
         fit=fit,
         steps=tuple(steps),
-        unmet=unmet,
+        unmet=before.unmet,
         open=waiting,
         tell=tuple(
             after.tell
             for after in recipe.afterwards
             if after.tell is not None and after.counts_at(fit.versions)
         ),
+        notes=(*fit.notes, *before.notes),
         seconds=time.monotonic() - started,
+    )
+
+
+def _not_ready(reasons: tuple[str, ...]) -> NotReady:
+    return NotReady(
+        "the recipe cannot be carried out yet: " + "; ".join(reasons),
+        hint="Mend what is named; decide with --decide ID=ANSWER, or take the defaults with"
+        " --defaults.",
+        reasons=reasons,
     )
 
 
@@ -146,21 +162,6 @@ def undo_recipe(
     for run in reversed(runs):
         undo(run, db=db, execute=execute, stop=stop)
     return tuple(run.id for run in reversed(runs))
-
-
-def _others(database: Database) -> tuple[str, ...]:
-    """Say who else is connected to the database; sessions of pgmend do not count."""
-    with database.open("pgmend recipe") as session:
-        rows = session.rows(
-            "SELECT coalesce(nullif(application_name, ''), usename::text), count(*)"
-            " FROM pg_catalog.pg_stat_activity WHERE datname = pg_catalog.current_database()"
-            " AND pid <> pg_catalog.pg_backend_pid() AND backend_type = 'client backend'"
-            " AND application_name !~ '^pgmend' GROUP BY 1 ORDER BY 1"
-        )
-    if not rows:
-        return ()
-    told = ", ".join(f"{name} ({count})" for name, count in rows)
-    return (f"others are connected to the database: {told}",)
 
 
 def _open(
