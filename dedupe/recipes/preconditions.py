@@ -25,6 +25,10 @@ class Met:
     #: what could not be looked at
     notes: tuple[str, ...] = ()
 
+    def joined(self, other: Met) -> Met:
+        """Return both together."""
+        return Met(unmet=self.unmet + other.unmet, notes=self.notes + other.notes)
+
 
 def look(database: Database, recipe: Recipe, *, redis: Place | None, live: bool) -> Met:
     """Look whether a recipe may write; with ``live``, others may stay and none is looked for.

@@ -25,6 +25,7 @@ from ..scan.owner import owned
 from ..scan.run import Run
 from .decisions import Decisions
 from .fitting import Fit, fit_recipe
+from .longkeys import long_keys
 from .preconditions import look
 from .recipe import Recipe
 from .work import OnRecipeProgress, RecipeKey, StepResult, Work, step_result
@@ -101,12 +102,13 @@ def run_recipe(
         keys = work.keys(fit)
         scans = work.scans(keys)
         plans = [(key, work.plan(fit, key, scans[key.table])) for key in keys]
+        long = long_keys(database, plans, recipe.rebuild, stop)
         waiting = () if defaults else _open(recipe, work.decisions, plans)
         if execute:
             # The scans may have taken hours, in which somebody came back.
             before = look(database, recipe, redis=asked, live=live)
-            if before.unmet or waiting:
-                raise _not_ready((*before.unmet, *waiting))
+            if before.unmet or long.unmet or waiting:
+                raise _not_ready((*before.unmet, *long.unmet, *waiting))
             work.sign(executing=True)
         steps = [
             work.carry_out(key, plan, reason) if execute else _shown(key, plan)
@@ -119,14 +121,14 @@ def run_recipe(
         status="shown" if not execute else "left" if left else "repaired",
         fit=fit,
         steps=tuple(steps),
-        unmet=before.unmet,
+        unmet=(*before.unmet, *long.unmet),
         open=waiting,
         tell=tuple(
             after.tell
             for after in recipe.afterwards
             if after.tell is not None and after.counts_at(fit.versions)
         ),
-        notes=(*fit.notes, *before.notes),
+        notes=(*fit.notes, *before.notes, *long.notes),
         seconds=time.monotonic() - started,
     )
 
