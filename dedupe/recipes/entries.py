@@ -10,7 +10,9 @@ Source: https://github.com/postgres/postgres/blob/master/src/backend/access/comm
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +27,10 @@ _ALIGNMENT = {"c": 1, "s": 2, "i": 4, "d": 8}
 _NAME = 64
 _SHORT = {"inet": 24, "cidr": 24}
 _COMPRESSED = "xm"
+_LITERAL = re.compile(r"'(?:[^']|'')*'")
+_WORD = re.compile(r"'(?:[^']|'')*'|(\"(?:[^\"]|\"\")+\"|\w+)")
+#: words of an expression that changes the case of texts, and nothing else
+_CASE = {"", "lower", "upper", "COALESCE", "coalesce", "text", "character", "varying"}
 #: bytes of a value that has a header of one byte, and is not aligned
 _SHORTENED = 126
 
@@ -46,6 +52,8 @@ class _Part:
     method: str
     #: SQL of its length without a header
     length: str
+    #: SQL of a length that it does not exceed, cheaper than ``length`` where that is evaluated
+    bound: str
     #: SQL of its bytes, where they can be had
     bytes: str | None
 
@@ -67,10 +75,11 @@ class Entry:
         open_ones = [part for part in self.parts if part.fixed is None]
         # Headers of 16 and of 4 bytes, and as much as is lost by alignment.
         rest = 24 + sum(11 if part.fixed is None else 7 + part.fixed for part in self.parts)
-        total = " OPERATOR(pg_catalog.+) ".join(
-            f"coalesce({part.length}, 0)::pg_catalog.int8" for part in open_ones
-        )
-        long = f"{total} OPERATOR(pg_catalog.>) {self.limit - rest}"
+        exceeds = f"OPERATOR(pg_catalog.>) {self.limit - rest}"
+        long = f"{_sum([part.length for part in open_ones])} {exceeds}"
+        bounds = [part.bound for part in open_ones]
+        if bounds != [part.length for part in open_ones]:
+            long = f"CASE WHEN {_sum(bounds)} {exceeds} THEN {long} ELSE false END"
         # Behind the predicate: what it leaves out, an expression may not be able to take.
         return f"CASE WHEN {self.key.where or 'true'} THEN {long} ELSE false END"
 
@@ -148,6 +157,27 @@ class Entry:
         return (whole, whole) if small is None else (small, small)
 
 
+def _sum(lengths: Sequence[str]) -> str:
+    return " OPERATOR(pg_catalog.+) ".join(
+        f"coalesce({length}, 0)::pg_catalog.int8" for length in lengths
+    )
+
+
+def _bound(sql: str, texts: AbstractSet[str]) -> str | None:
+    """Write a length that an expression does not exceed, by the texts that it is made of.
+
+    None unless it only changes the case of columns and puts others in their place. Changing
+    the case makes three bytes of one at most.
+    """
+    words = _WORD.findall(sql)
+    columns = [quoted(word.strip('"')) for word in words if word not in _CASE]
+    if not columns or not texts >= set(columns):
+        return None
+    literals = sum(len(literal.encode()) for literal in _LITERAL.findall(sql))
+    whole = _sum([f"pg_catalog.octet_length({one}::pg_catalog.text)" for one in columns])
+    return f"(({whole}) OPERATOR(pg_catalog.*) 3 OPERATOR(pg_catalog.+) {3 * literals})"
+
+
 def _aligned(size: int, alignment: int) -> int:
     return -(-size // alignment) * alignment
 
@@ -181,6 +211,10 @@ def read_entry(session: Session, key: ResolvedKey) -> Entry | None:
     ]
     expressions = [(one.expression, one.type) for one in key.columns]
     catalog = Catalog(session)
+    texts = {
+        name for name, row in columns.items()
+        if catalog.type(row[0]).builtin in {"text", "varchar"}
+    }
     parts = []
     for sql, written in [*expressions, *((name, "") for name in included)]:
         facts = columns.get(sql)
@@ -190,7 +224,8 @@ def read_entry(session: Session, key: ResolvedKey) -> Entry | None:
                 " FROM pg_catalog.pg_type WHERE oid = pg_catalog.to_regtype($1::text)::oid",
                 [written],
             )
-        parts.append(_part(session, catalog.type(facts[0]), sql, facts[1:], default, wide))
+        bound = None if sql in columns else _bound(sql, texts)
+        parts.append(_part(session, catalog.type(facts[0]), sql, facts[1:], default, wide, bound))
     # As nbtree.h has it: the header of a page, three pointers, the special space, an address.
     limit = (block - 40 - 16) // 3 // 8 * 8 - 8
     bounded = [part.fixed if part.fixed is not None else part.most for part in parts]
@@ -201,7 +236,8 @@ def read_entry(session: Session, key: ResolvedKey) -> Entry | None:
 
 
 def _part(
-    session: Session, of: Type, sql: str, facts: tuple[Any, ...], default: str, wide: int
+    session: Session, of: Type, sql: str, facts: tuple[Any, ...], default: str, wide: int,
+    bound: str | None,
 ) -> _Part:
     length, alignment, storage, compression, typmod = facts
     fixed = _NAME if length == -2 else length if length > 0 else None
@@ -217,6 +253,7 @@ def _part(
         storage=storage,
         method={"p": "pglz", "l": "lz4"}.get(compression, default),
         length=counted,
+        bound=bound or counted,
         bytes=data,
     )
 

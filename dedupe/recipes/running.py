@@ -74,16 +74,17 @@ def run_recipe(
     ``defaults`` whatever is open is decided as the recipe says. ``live``: others may be
     connected and workers run. ``redis`` is the URL of the Redis that knows the application's
     workers (needs redis-py, the extra ``redis``), ``redis_namespace`` what its keys begin with.
-    ``reason`` is journaled. ``on_progress`` is called with the step or table and
-    its progress; ``stop`` ends it at a safe point.
+    ``reason`` is journaled. ``on_progress`` is called with the step or table and its progress;
+    ``stop`` ends it at a safe point.
 
-    Reads every table of the recipe once for all its keys, and again after its repair; writes
-    as ``repair`` does, each step with a run of its own in the journal. Memory: that of one
-    scan or one repair.
+    Reads every table of the recipe once for all its keys, and again after its repair; tables
+    whose keys may be too long for an index once more. Writes as ``repair`` does, each step with
+    a run of its own in the journal. Memory: that of one scan or one repair.
 
     Raises RecipeDoesNotFit, RunMismatch (the directory is another recipe's, or other
     decisions were made), NotReady (unmet preconditions, open questions; only with
-    ``execute``), and what ``scan``, ``plan`` and ``repair`` raise.
+    ``execute``), what ``find_workers`` raises of a Redis, and what ``scan``, ``plan`` and
+    ``repair`` raise.
     """
     started = time.monotonic()
     database = connect(db)
@@ -197,5 +198,3 @@ def _repaired(place: Path, db: Connectable) -> list[Run]:
         known = [(journal.find_run(session, run.id), run) for run in runs]
     begun = [(entered.started, run) for entered, run in known if entered is not None]
     return [run for _, run in sorted(begun, key=lambda one: one[0])]
-
-

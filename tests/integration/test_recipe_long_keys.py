@@ -73,23 +73,37 @@ def judged(database: str, key: MatchKey) -> list[bool | None]:
 CASES = {
     "a text": ("a text", ["a"], [(noise(n),) for n in (2691, 2692, 2693, 2696, 3000, 9000)]),
     "a text that repeats itself": (
-        "a text", ["a"], [("x" * n,) for n in (2693, 9000, 230_000, 234_000, 240_000, 900_000)],
+        "a text", ["a"], [("x" * n,) for n in (9000, 234_525, 234_526, 900_000)],
     ),
     "half noise": (
-        "a text", ["a"], [(noise(n) + "x" * 9000,) for n in (2400, 2500, 2550, 2600, 2650, 2700)],
+        "a text", ["a"],
+        [("x" * 9000 + noise(n),) for n in (2200, 2290, 2295, 2296, 2297, 2298, 2300, 2350)],
     ),
-    "never compressed": ("a text STORAGE EXTERNAL", ["a"], [("x" * n,) for n in (2692, 2693)]),
+    # pglz gives up where the first thousand bytes do not become fewer.
+    "noise first": ("a text", ["a"], [(noise(n) + "x" * 9000,) for n in (900, 908, 909, 1100)]),
+    "lz4": (
+        "a text COMPRESSION lz4", ["a"],
+        [(noise(n) + "x" * 5000,) for n in (2600, 2638, 2639, 2640, 2641, 2650)],
+    ),
+    "never compressed": ("a text", ["a"], [("x" * n,) for n in (2692, 2693)]),
     "an expression": (
         "a text", ["lower(a)"], [(noise(2692),), (noise(2693),), ("X" * 9000,), (noise(9000),)],
     ),
     "an expression of what is compressed": (
         "a text", ["lower(a)"],
-        [(noise(n) + "x" * 9000,) for n in (1900, 2300, 2400, 2500, 2550, 2600, 2650)],
+        [("x" * 9000 + noise(n),) for n in (2200, 2290, 2295, 2296, 2297, 2298, 2300, 2350)],
+    ),
+    "what grows with its case": (
+        "a text, b text", ["upper(coalesce(a, b, 'ß'))"],
+        [("ŉ" * 1000, None), (None, "ŉ" * 900 + noise(1900)), (noise(2692), None)],
+    ),
+    "an expression of another kind": (
+        "a text", ["repeat(a, 3)"], [("x" * 80_000,), (noise(900),), (noise(897),)],
     ),
     "letters of two bytes": ("a text", ["a"], [("ß" + noise(n),) for n in (2690, 2691)]),
     "two texts": (
         "a text, b text", ["a", "b"],
-        [(noise(n), noise(1000)) for n in (1684, 1685, 1688, 1689, 1692)]
+        [(noise(n), noise(1000, 2)) for n in (1684, 1685, 1688, 1689, 1692)]
         + [("x" * 9000, noise(n)) for n in (2400, 2560, 2570, 2576, 2580, 2590, 2600)],
     ),
     "a number before it": ("a text, b int8", ["b", "a"], [(noise(n), 5) for n in (2684, 2685)]),
@@ -112,12 +126,19 @@ CASES = {
 def test_what_is_said_is_what_the_server_does(database: str, db: Connection, case: str) -> None:
     """Outcome: exactly the rows on which an index build fails are called too long."""
     columns, key, rows = CASES[case]
+    offered = db.execute(
+        "SELECT enumvals FROM pg_settings WHERE name = 'default_toast_compression'"
+    ).fetchone()
+    if case == "lz4" and "lz4" not in str(offered):
+        pytest.skip("the server was built without lz4")
     db.execute("CREATE DOMAIN mail AS text")
     for row in rows:
         db.execute("DROP TABLE IF EXISTS t")
         db.execute(f"CREATE TABLE t ({columns})")
         if case.startswith("a row larger"):
             db.execute("ALTER TABLE t SET (toast_tuple_target = 8160)")
+        if case == "never compressed":
+            db.execute("ALTER TABLE t ALTER a SET STORAGE EXTERNAL")
         db.execute(f"INSERT INTO t VALUES ({', '.join(['%s'] * len(row))})", row)
         said = any(judged(database, MatchKey.from_columns("t", *key)))
         fits = built(db, ", ".join(key))
