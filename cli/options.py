@@ -89,6 +89,21 @@ def execute_option(command: F) -> F:
     return click.option("--execute", is_flag=True, help="Do it; else it is only shown.")(command)
 
 
+def redis_options(command: F) -> F:
+    """Add --redis and --redis-namespace to a command that asks for running workers."""
+    for option in (
+        click.option(
+            "--redis-namespace", metavar="NAME", help="What the names of its keys begin with."
+        ),
+        click.option(
+            "--redis", metavar="URL", envvar="PGMEND_REDIS_URL",
+            help="Redis that knows the application's workers; else $PGMEND_REDIS_URL.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def progress_options(command: F) -> F:
     """Add -q and -v to a command that shows its progress."""
     for option in (

@@ -189,6 +189,7 @@ def result_facts(result: RecipeResult, place: Path) -> dict[str, Any]:
         "open": list(result.open),
         "undecided": [{"id": one.id, "groups": one.groups} for one in result.undecided],
         "tell": list(result.tell),
+        "notes": list(result.notes),
         "seconds": round(result.seconds, 3),
     }
 
@@ -207,6 +208,7 @@ def print_result(result: RecipeResult, place: Path, *, as_json: bool) -> None:
     for heading, lines in (
         ("Not met yet", result.unmet),
         ("Not decided yet", result.open),
+        ("To be known", result.notes),
         ("To be done by you", result.tell if result.status != "shown" else ()),
     ):
         if lines:

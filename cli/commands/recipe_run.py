@@ -18,6 +18,7 @@ from ..options import (
     execute_option,
     json_option,
     progress_options,
+    redis_options,
     taken_from,
 )
 from ..repairing import Server, watched
@@ -41,11 +42,10 @@ GROUP = recipe_command
 @click.option(
     "--decide", "answers", multiple=True, metavar="ID=ANSWER", help="Answer one of its questions."
 )
-@click.option(
-    "--decisions", type=click.Path(path_type=Path), metavar="FILE", help="Answers in a TOML file."
-)
+@click.option("--decisions", type=click.Path(path_type=Path), help="Answers in a TOML file.")
 @click.option("--defaults", is_flag=True, help="Decide what is open as the recipe says.")
 @click.option("--live", is_flag=True, help="Others may stay connected.")
+@redis_options
 @click.option("-j", "--jobs", type=int, default=2, help="Backends that scan at a time [2].")
 @click.option("--memory", default="64MB", metavar="SIZE", help="For a scan's buffers [64MB].")
 @click.option("--nice", type=click.FloatRange(0), default=0.0, help="Sleep this share [0].")

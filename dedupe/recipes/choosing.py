@@ -28,9 +28,9 @@ from ..session import Session
 from ..table import find_relation, quoted
 from .decisions import Decisions
 from .fitting import Fit
+from .keys import RecipeKey
 from .recipe import Choice, Step
 from .rules import cases_of, key_text
-from .work import RecipeKey
 
 #: rows of a group that are shown at most
 MOST_ROWS = 100

@@ -128,6 +128,8 @@ class _Check:
                 _keeps(recipe.otherwise.keep)
         if (recipe.before.redis_set is None) != (recipe.before.workers is None):
             raise self._wrong("before", "redis_set and workers belong together")
+        if recipe.before.redis_known is not None and recipe.before.redis_set is None:
+            raise self._wrong("before", "redis_known is for a redis_set")
         for after in recipe.afterwards:
             self._versions("afterwards", after)
             if (after.refresh is None) == (after.tell is None):

@@ -187,6 +187,9 @@ class Before(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: set of Redis that holds the application's running workers, and what they are called
     redis_set: Text | None = None
     workers: Text | None = None
+    #: key of the same Redis that is there even if no worker runs; a Redis that has neither is
+    #: taken for another one
+    redis_known: Text | None = None
 
 
 class Afterwards(Gated, frozen=True, kw_only=True):

@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from .. import journal
-from ..connect import Connectable, Database, connect
-from ..errors import (
-    NotReady,
-)
+from ..connect import Connectable, connect
+from ..errors import NotReady
 from ..plan import Plan
 from ..repair.undoing import undo
 from ..repair.verification import Verification, verify
@@ -29,8 +27,11 @@ from .choosing import Undecided, list_undecided
 from .decisions import Decisions
 from .fitting import Fit, fit_recipe
 from .keys import RecipeKey
+from .longkeys import long_keys
+from .preconditions import look
 from .recipe import Recipe
 from .work import OnRecipeProgress, StepResult, Work, step_result
+from .workers import place_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,8 @@ class RecipeResult:
     begun: bool
     #: what is left for a person to do
     tell: tuple[str, ...]
+    #: what a person should know, and what could not be looked at
+    notes: tuple[str, ...]
     seconds: float
 
 
@@ -63,6 +66,8 @@ def run_recipe(
     execute: bool = False,
     reason: str | None = None,
     live: bool = False,
+    redis: str | None = None,
+    redis_namespace: str | None = None,
     jobs: int = 2,
     memory: int | str = "64MB",
     nice: float = 0.0,
@@ -73,45 +78,48 @@ def run_recipe(
 
     ``place`` is the directory of the whole. ``decisions``: what people decided; with
     ``defaults`` whatever is open is decided as the recipe says. ``live``: others may be
-    connected. ``reason`` is journaled. ``on_progress`` is called with the step or table and
-    its progress; ``stop`` ends it at a safe point.
+    connected and workers run. ``redis`` is the URL of the Redis that knows the application's
+    workers (needs redis-py, the extra ``redis``), ``redis_namespace`` what its keys begin with.
+    ``reason`` is journaled. ``on_progress`` is called with the step or table and its progress;
+    ``stop`` ends it at a safe point.
 
-    Reads every table of the recipe once for all its keys, and again after its repair; writes
-    as ``repair`` does, each step with a run of its own in the journal. Memory: that of one
-    scan or one repair.
+    Reads every table of the recipe once for all its keys, and again after its repair; tables
+    whose keys may be too long for an index once more. Writes as ``repair`` does, each step with
+    a run of its own in the journal. Memory: that of one scan or one repair.
 
     Raises RecipeDoesNotFit, RunMismatch (the directory is another recipe's, or other
     decisions were made), NotReady (unmet preconditions, open questions; only with
-    ``execute``), and what ``scan``, ``plan`` and ``repair`` raise.
+    ``execute``), what ``find_workers`` raises of a Redis, and what ``scan``, ``plan`` and
+    ``repair`` raise.
     """
     started = time.monotonic()
     database = connect(db)
     path = Path(place)
+    asked = place_of(redis, redis_namespace)
     work = Work(
         database, recipe, path, decisions or Decisions(), jobs, memory, nice, on_progress, stop
     )
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     with owned(path):
-        if execute:
-            work.finish()
         fit = fit_recipe(database, recipe)
         begun = work.sign(executing=False)
-        unmet = () if live or not recipe.before.alone else _others(database)
+        before = look(database, recipe, redis=asked, live=live)
+        if execute and before.unmet:
+            raise _not_ready(before.unmet)
+        if execute and work.finish():
+            fit = fit_recipe(database, recipe)
         keys = work.keys(fit)
         scans = work.scans(keys)
         plans = [(key, work.plan(fit, key, scans[key.table])) for key in keys]
+        long = long_keys(database, plans, recipe.rebuild, stop)
         undecided = () if defaults else list_undecided(fit, work.decisions, plans)
         waiting = tuple(one.sentence for one in undecided)
-        if execute and (unmet or waiting):
-            raise NotReady(
-                "the recipe cannot be carried out yet: " + "; ".join((*unmet, *waiting)),
-                hint="Answer with --decide ID=ANSWER or --decisions FILE, or take the defaults"
-                " with --defaults; let others stay connected with --live.",
-                reasons=(*unmet, *waiting),
-            )
         if execute:
+            # The scans may have taken hours, in which somebody came back.
+            before = look(database, recipe, redis=asked, live=live)
+            if before.unmet or long.unmet or waiting:
+                raise _not_ready((*before.unmet, *long.unmet, *waiting))
             work.sign(executing=True)
-        if execute:
             steps = [
                 work.carry_out(key, plan, reason, _behind(plans[number:]))
                 for number, (key, plan) in enumerate(plans, 1)
@@ -124,7 +132,7 @@ def run_recipe(
         status="shown" if not execute else "left" if left else "repaired",
         fit=fit,
         steps=tuple(steps),
-        unmet=unmet,
+        unmet=(*before.unmet, *long.unmet),
         open=waiting,
         undecided=undecided,
         begun=begun or execute,
@@ -133,7 +141,17 @@ def run_recipe(
             for after in recipe.afterwards
             if after.tell is not None and after.counts_at(fit.versions)
         ),
+        notes=(*fit.notes, *before.notes, *long.notes),
         seconds=time.monotonic() - started,
+    )
+
+
+def _not_ready(reasons: tuple[str, ...]) -> NotReady:
+    return NotReady(
+        "the recipe cannot be carried out yet: " + "; ".join(reasons),
+        hint="Mend what is named; decide with --decide ID=ANSWER or --decisions FILE, or take the"
+        " defaults with --defaults.",
+        reasons=reasons,
     )
 
 
@@ -161,21 +179,6 @@ def undo_recipe(
     return tuple(run.id for run in reversed(runs))
 
 
-def _others(database: Database) -> tuple[str, ...]:
-    """Say who else is connected to the database; sessions of pgmend do not count."""
-    with database.open("pgmend recipe") as session:
-        rows = session.rows(
-            "SELECT coalesce(nullif(application_name, ''), usename::text), count(*)"
-            " FROM pg_catalog.pg_stat_activity WHERE datname = pg_catalog.current_database()"
-            " AND pid <> pg_catalog.pg_backend_pid() AND backend_type = 'client backend'"
-            " AND application_name !~ '^pgmend' GROUP BY 1 ORDER BY 1"
-        )
-    if not rows:
-        return ()
-    told = ", ".join(f"{name} ({count})" for name, count in rows)
-    return (f"others are connected to the database: {told}",)
-
-
 def _behind(plans: list[tuple[RecipeKey, Plan]]) -> set[str]:
     """Return the indexes of keys that hold duplicates."""
     return {
@@ -195,5 +198,3 @@ def _repaired(place: Path, db: Connectable) -> list[Run]:
         known = [(journal.find_run(session, run.id), run) for run in runs]
     begun = [(entered.started, run) for entered, run in known if entered is not None]
     return [run for _, run in sorted(begun, key=lambda one: one[0])]
-
-

@@ -268,10 +268,10 @@ class Work:
             for oid, _ in _labelled(writer, label):
                 set_aside(writer, oid, lambda _: None)
 
-    def finish(self) -> None:
-        """Finish what a call that was cut off has begun about an index."""
+    def finish(self) -> bool:
+        """Finish what a call that was cut off has begun about an index, if there is such."""
         with self._database.open_writer("pgmend recipe") as writer:
-            finish_plain(writer, lambda _: None)
+            return finish_plain(writer, lambda _: None)
 
     def _tell(self, what: str, event: RepairProgress) -> None:
         if self._on_progress is not None:

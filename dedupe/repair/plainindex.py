@@ -171,11 +171,13 @@ def _begun(session: Session, temporary: str) -> tuple[str, str, dict[str, Any]] 
     return None
 
 
-def finish_plain(writer: Writer, tell: Tell) -> None:
+def finish_plain(writer: Writer, tell: Tell) -> bool:
     """Give every plain index whose unique one is gone its name; see ``make_plain``.
 
-    Only those that a call left which was cut off. No transaction may be open.
+    Only those that a call left which was cut off; returns whether there were any. No
+    transaction may be open.
     """
+    found = False
     for (name,) in writer.rows(
         "SELECT x.relname FROM pg_catalog.pg_class x WHERE x.relkind = 'i'"
         " AND x.relname ~ '^pgmend_plain_[0-9]+$' AND NOT EXISTS (SELECT FROM"
@@ -184,6 +186,8 @@ def finish_plain(writer: Writer, tell: Tell) -> None:
         begun = _begun(writer, name)
         if begun is not None:
             _finished(writer, begun, tell)
+            found = True
+    return found
 
 
 def _finished(

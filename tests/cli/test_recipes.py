@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 from cli.exits import ExitCode
 
+from ..redising import PASSWORD, Sidekiq, redis_server
 from .conftest import Command, Connection
 
 OWN = """
@@ -86,3 +88,41 @@ def test_a_recipe_is_compared_with_a_database(
     done = pgmend("recipe", "check", str(own), "-d", database)
     assert done.returncode == ExitCode.REFUSED
     assert "no database of shop" in done.stderr
+
+
+WITH_WORKERS = (
+    OWN + '[before]\nalone = true\nredis_set = "processes"\nworkers = "Sidekiq"\n'
+)
+
+
+def test_a_recipe_is_not_carried_out_while_workers_run(
+    pgmend: Command, db: Connection, tmp_path: Path
+) -> None:
+    """Scenario: the Redis is named by an option, then by the environment, and Sidekiq runs."""
+    own = tmp_path / "own.toml"
+    own.write_text(WITH_WORKERS)
+    db.execute("CREATE TABLE customers (id int PRIMARY KEY, mail text)")
+    db.execute("CREATE UNIQUE INDEX customers_mail ON customers (mail)")
+    db.close()
+    run = ("recipe", "run", str(own), "--run", str(tmp_path / "run"))
+    done = pgmend(*run)
+    assert done.returncode == ExitCode.OK, done.stderr
+    assert "whether Sidekiq is stopped was not checked" in done.stdout
+    with tempfile.TemporaryDirectory(prefix="rd") as place, redis_server(Path(place)) as socket:
+        sidekiq = Sidekiq(socket, namespace="app")
+        sidekiq.beat("web-1", 812)
+        done = pgmend(*run, "--redis", sidekiq.url, "--redis-namespace", "app")
+        assert done.returncode == ExitCode.OK, done.stderr
+        assert "Sidekiq is running: 1 process (web-1:812)" in done.stdout
+        write = (*run, "--execute", "--without-snapshot", "a test", "--redis-namespace", "app")
+        done = pgmend(*write, env={"PGMEND_REDIS_URL": sidekiq.url})
+        assert done.returncode == ExitCode.REFUSED
+        assert "web-1:812" in done.stderr
+        done = pgmend(*run, env={"PGMEND_REDIS_URL": sidekiq.url_with("wr0ng")})
+        assert done.returncode == ExitCode.USAGE
+        assert "does not let us in" in done.stderr
+    done = pgmend(*write, env={"PGMEND_REDIS_URL": sidekiq.url})
+    assert done.returncode == ExitCode.FAILURE
+    assert "does not answer" in done.stderr
+    assert PASSWORD not in done.stderr
+    assert pgmend(*write).returncode == ExitCode.USAGE
