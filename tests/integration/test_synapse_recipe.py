@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dedupe import Run, fit_recipe, load_recipe, undo
+from dedupe import fit_recipe, journal_runs, load_recipe, undo
 from dedupe.errors import UndoRefused
 from dedupe.lab import Damage, damage
 from dedupe.recipes import decide, run_recipe, undo_recipe, verify_recipe
@@ -16,7 +16,8 @@ from ..scanning import Connection
 
 SCHEMA = Path(__file__).parents[2] / "dedupe" / "lab" / "schemas" / "synapse-94.sql"
 SOUND = """
-INSERT INTO rooms VALUES ('!a:x', true, '@anna:x', '10', true), ('!b:x', false, '@anna:x', '10', true);
+INSERT INTO rooms VALUES ('!a:x', true, '@anna:x', '10', true),
+    ('!b:x', false, '@anna:x', '10', true);
 INSERT INTO users (name, password_hash, creation_ts) VALUES ('@anna:x', 'first', 1),
     ('@bert:x', 'b', 5);
 INSERT INTO per_user_experimental_features VALUES ('@anna:x', 'msc1', true);
@@ -26,8 +27,8 @@ INSERT INTO events (topological_ordering, event_id, type, room_id, processed, ou
     (2, '$join', 'm.room.member', '!a:x', true, false, '@anna:x', 11),
     (3, '$talk', 'm.room.message', '!a:x', true, false, '@anna:x', 12),
     (4, '$late', 'm.room.message', '!a:x', true, false, '@anna:x', 14);
-INSERT INTO event_json SELECT event_id, room_id, '{}', '{"content":{"body":"x"},"sender":"@anna:x"}', 3
-    FROM events;
+INSERT INTO event_json
+    SELECT event_id, room_id, '{}', '{"content":{"body":"x"},"sender":"@anna:x"}', 3 FROM events;
 INSERT INTO room_memberships (event_id, user_id, sender, room_id, membership, event_stream_ordering)
     VALUES ('$join', '@anna:x', '@anna:x', '!a:x', 'join', 11);
 INSERT INTO local_current_membership VALUES ('!a:x', '@anna:x', '$join', 'join', 11);
@@ -63,17 +64,18 @@ INSERT INTO sessions VALUES ('ui', 's1', '{}', 1);
 #: the indexes that lie, how they came to, and the rows that they missed
 LIES: list[tuple[str, Damage, str]] = [
     ("events_event_id_key", Damage.LOST_ENTRIES,
-     "INSERT INTO events (topological_ordering, event_id, type, room_id, processed, outlier, sender,"
-     " stream_ordering) VALUES (3, '$talk', 'm.room.message', '!a:x', true, true, '@anna:x', 20),"
-     " (2, '$join', 'm.room.member', '!a:x', true, false, '@anna:x', 21)"),
+     ("INSERT INTO events (topological_ordering, event_id, type, room_id, processed, outlier,"
+     " sender, stream_ordering) VALUES (3, '$talk', 'm.room.message', '!a:x', true, true,"
+     " '@anna:x', 20), (2, '$join', 'm.room.member', '!a:x', true, false, '@anna:x', 21)")),
     ("event_json_event_id_key", Damage.LOST_ENTRIES,
-     "INSERT INTO event_json VALUES ('$talk', '!a:x', '{\"outlier\":true}', '{\"content\":{}}', 3)"),
+     ("INSERT INTO event_json"
+      " VALUES ('$talk', '!a:x', '{\"outlier\":true}', '{\"content\":{}}', 3)")),
     ("current_state_events_room_id_type_state_key_key", Damage.INDEXED_TWICE,
-     "INSERT INTO current_state_events VALUES"
-     " ('$late', '!a:x', 'm.room.member', '@anna:x', 'leave', 14)"),
+     ("INSERT INTO current_state_events VALUES"
+     " ('$late', '!a:x', 'm.room.member', '@anna:x', 'leave', 14)")),
     ("room_memberships_event_id_key", Damage.INDEXED_TWICE,
-     "INSERT INTO room_memberships (event_id, user_id, sender, room_id, membership, forgotten,"
-     " event_stream_ordering) VALUES ('$join', '@anna:x', '@anna:x', '!a:x', 'join', 1, 21)"),
+     ("INSERT INTO room_memberships (event_id, user_id, sender, room_id, membership, forgotten,"
+     " event_stream_ordering) VALUES ('$join', '@anna:x', '@anna:x', '!a:x', 'join', 1, 21)")),
     ("local_current_membership_idx", Damage.LOST_ENTRIES,
      "INSERT INTO local_current_membership VALUES ('!a:x', '@anna:x', '$join', 'join', 21)"),
     ("event_edges_event_id_prev_event_id_idx", Damage.INDEXED_TWICE,
@@ -83,19 +85,20 @@ LIES: list[tuple[str, Damage, str]] = [
     ("event_to_state_groups_event_id_key", Damage.INDEXED_TWICE,
      "INSERT INTO event_to_state_groups VALUES ('$talk', 9)"),
     ("receipts_linearized_unique_index", Damage.LOST_ENTRIES,
-     "INSERT INTO receipts_linearized VALUES"
-     " (41, '!a:x', 'm.read', '@anna:x', '$talk', '{\"ts\":2}', 'master', 20, NULL)"),
+     ("INSERT INTO receipts_linearized VALUES"
+     " (41, '!a:x', 'm.read', '@anna:x', '$talk', '{\"ts\":2}', 'master', 20, NULL)")),
     ("receipts_graph_unique_index", Damage.INDEXED_TWICE,
-     "INSERT INTO receipts_graph VALUES"
-     " ('!a:x', 'm.read', '@anna:x', '[\"$talk\"]', '{\"ts\":999}', NULL)"),
-    ("destinations_pkey", Damage.INDEXED_TWICE, "INSERT INTO destinations VALUES ('y', 1, 1, 1, 8)"),
+     ("INSERT INTO receipts_graph VALUES"
+     " ('!a:x', 'm.read', '@anna:x', '[\"$talk\"]', '{\"ts\":999}', NULL)")),
+    ("destinations_pkey", Damage.INDEXED_TWICE,
+     "INSERT INTO destinations VALUES ('y', 1, 1, 1, 8)"),
     ("rooms_pkey", Damage.INDEXED_TWICE,
      "INSERT INTO rooms VALUES ('!a:x', false, '@anna:x', NULL, NULL)"),
     ("room_aliases_room_alias_key", Damage.INDEXED_TWICE,
      "INSERT INTO room_aliases VALUES ('#r:x', '!b:x', '@anna:x')"),
     ("users_name_key", Damage.LOST_ENTRIES,
-     "INSERT INTO users (name, password_hash, creation_ts, deactivated)"
-     " VALUES ('@anna:x', 'second', 9, 1)"),
+     ("INSERT INTO users (name, password_hash, creation_ts, deactivated)"
+     " VALUES ('@anna:x', 'second', 9, 1)")),
     ("medium_address", Damage.INDEXED_TWICE,
      "INSERT INTO user_threepids VALUES ('@bert:x', 'email', 'anna@x', 2, 2)"),
     ("device_uniqueness", Damage.INDEXED_TWICE,
@@ -107,17 +110,17 @@ LIES: list[tuple[str, Damage, str]] = [
     ("access_tokens_token_key", Damage.INDEXED_TWICE,
      "INSERT INTO access_tokens VALUES (2, '@anna:x', 'PHONE', 'a1', NULL, NULL, 5, 2, false)"),
     ("refresh_tokens_token_key", Damage.INDEXED_TWICE,
-     "INSERT INTO refresh_tokens VALUES (2, '@anna:x', 'PHONE', 'r1', 3, NULL, NULL),"
-     " (3, '@anna:x', 'PHONE', 'r3', NULL, NULL, NULL)"),
+     ("INSERT INTO refresh_tokens VALUES (2, '@anna:x', 'PHONE', 'r1', 3, NULL, NULL),"
+     " (3, '@anna:x', 'PHONE', 'r3', NULL, NULL, NULL)")),
     ("pushers2_app_id_pushkey_user_name_key", Damage.INDEXED_TWICE,
-     "INSERT INTO pushers (id, user_name, access_token, profile_tag, kind, app_id, app_display_name,"
-     " device_display_name, pushkey, ts, last_stream_ordering)"
-     " VALUES (2, '@anna:x', 1, '', 'http', 'app', 'app', 'phone', 'key', 2, 14)"),
+     ("INSERT INTO pushers (id, user_name, access_token, profile_tag, kind, app_id,"
+     " app_display_name, device_display_name, pushkey, ts, last_stream_ordering)"
+     " VALUES (2, '@anna:x', 1, '', 'http', 'app', 'app', 'phone', 'key', 2, 14)")),
     ("e2e_room_keys_with_version_idx", Damage.INDEXED_TWICE,
      "INSERT INTO e2e_room_keys VALUES ('@anna:x', '!a:x', 's', 1, 2, 0, false, 'better')"),
     ("remote_media_cache_media_origin_media_id_key", Damage.INDEXED_TWICE,
-     "INSERT INTO remote_media_cache (media_origin, media_id, filesystem_id, last_access_ts,"
-     " quarantined_by) VALUES ('y', 'm', 'two', 3, '@admin:x')"),
+     ("INSERT INTO remote_media_cache (media_origin, media_id, filesystem_id, last_access_ts,"
+     " quarantined_by) VALUES ('y', 'm', 'two', 3, '@admin:x')")),
     ("server_keys_json_uniqueness", Damage.INDEXED_TWICE,
      "INSERT INTO server_keys_json VALUES ('y', 'k', 'y', 2, 20, 'new')"),
     ("user_directory_user_idx", Damage.INDEXED_TWICE,
@@ -134,6 +137,28 @@ INSERT INTO pusher_throttle VALUES (2, '!a:x', 200, 1);
 UPDATE destination_rooms SET stream_ordering = 20;
 UPDATE threads SET stream_ordering = 20;
 """
+#: what is left of each table where it tells which row stayed
+STAYS: dict[str, list[tuple[object, ...]]] = {
+    "events": [(10,), (11,), (12,), (14,)],
+    "event_json": [("$create", True), ("$join", True), ("$late", True), ("$talk", False)],
+    "current_state_events": [("$create", 10), ("$late", 14)],
+    "room_memberships": [(1, 11)],
+    "users": [("@anna:x", "first", 1), ("@bert:x", "b", 0)],
+    "user_threepids": [("@anna:x",)],
+    "rooms": [("!a:x", "10", False), ("!b:x", "10", False)],
+    "receipts_linearized": [(41, 12)],
+    "receipts_graph": [('["$join"]',)],
+    "devices": [("my phone", 8)],
+    "device_lists_remote_extremeties": [("9",)],
+    "pushers": [(2, 2)],
+    "pusher_throttle": [(2, 200)],
+    "access_tokens": [(2, 2)],
+    "refresh_tokens": [(2, 3), (3, None)],
+    "e2e_room_keys": [("better",)],
+    "remote_media_cache": [("two",)],
+    "server_keys_json": [("new",)],
+    "account_data": [(6,)],
+}
 #: each place of an event in the stream that a table of the schema names
 PLACES = [
     ("current_state_events", "event_stream_ordering"),
@@ -147,33 +172,39 @@ PLACES = [
 ]
 
 
-#: tables that hold no rows here and that nothing here refers to, of those that nobody misses
-EMPTY = """
-SELECT string_agg(c.oid::regclass::text, ', ') FROM pg_class c
-WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
-  AND c.relname NOT IN ('event_push_actions', 'state_events', 'sticky_events')
-  AND (SELECT xpath('/row/n/text()', query_to_xml('SELECT count(*) AS n FROM ' || c.oid::regclass,
-       false, true, '')))[1]::text = '0'
-"""
+#: the lies of the quick test, whose tables are the only ones that it has
+FEW = {
+    "events_event_id_key", "event_json_event_id_key", "room_memberships_event_id_key",
+    "current_state_events_room_id_type_state_key_key", "receipts_linearized_unique_index",
+    "receipts_graph_unique_index", "rooms_pkey", "users_name_key", "medium_address",
+    "access_tokens_token_key", "refresh_tokens_token_key",
+    "pushers2_app_id_pushkey_user_name_key", "sessions_session_type_session_id_key",
+}  # fmt: skip
+#: tables that the recipe, or the test, needs beside those
+NEEDED = {
+    "schema_version", "state_events", "event_to_state_groups", "event_push_actions", "event_edges",
+    "sticky_events", "destination_rooms", "threads", "local_current_membership", "pusher_throttle",
+}  # fmt: skip
+Lies = list[tuple[str, Damage, str]]
 
 
-@pytest.fixture(params=["some", pytest.param("whole", marks=pytest.mark.slow)])
-def synapse(db: Connection, database: str, request: pytest.FixtureRequest) -> Connection:
-    """Give a database of Synapse at schema 94, with twins under many of its unique indexes.
+def prepare(db: Connection, dsn: str, lies: Lies, *, whole: bool) -> None:
+    """Make Synapse's tables, with twins under these unique indexes; if not ``whole``, few tables.
 
-    Looking at each of a hundred empty tables takes time: without them the recipe says the same.
+    A recipe leaves out what the schema does not have, and each table takes its time.
     """
     db.execute(SCHEMA.read_bytes())
     db.execute(SOUND)
-    if request.param == "some":
-        ((empty,),) = db.execute(EMPTY)
-        db.execute(f"DROP TABLE {empty} CASCADE")
-    for index, kind, rows in LIES:
-        damage(database, index, kind, ["SET session_replication_role = replica", rows])
-    with db.transaction():
-        db.execute("SET LOCAL session_replication_role = replica")
-        db.execute(BEHIND)
-    return db
+    if not whole:
+        named = [index for index, _, _ in lies]
+        found = db.execute(
+            "SELECT indrelid::regclass::text FROM pg_index"
+            " WHERE indexrelid = ANY (%s::regclass[])", [named],
+        ).fetchall()
+        tables = state(db).keys() - NEEDED - {table for (table,) in found}
+        db.execute(f"DROP TABLE {', '.join(tables)} CASCADE")
+    for index, kind, rows in lies:
+        damage(dsn, index, kind, ["SET session_replication_role = replica", rows])
 
 
 def state(db: Connection) -> dict[str, list[str]]:
@@ -207,7 +238,7 @@ def duplicates(dsn: str) -> dict[str, int]:
             " WHERE indisunique AND indrelid IN"
             " (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace)"
         ).fetchall()
-        assert len(indexes) >= len(LIES)
+        assert len(indexes) >= len(FEW)
         for index, table, columns, whole, where in indexes:
             row = db.execute(
                 f"SELECT count(*) FROM (SELECT FROM {table} WHERE {where} AND {whole}"
@@ -218,13 +249,18 @@ def duplicates(dsn: str) -> dict[str, int]:
     return found
 
 
-def take_back(place: Path, dsn: str, db: Connection) -> None:
-    """Undo every step, the last one first; whatever constraint stands in the way may go."""
+def take_back(dsn: str, db: Connection) -> list[str]:
+    """Undo every step, the last one first; whatever constraint stands in the way may go.
+
+    Returns what was refused.
+    """
     constraints = [name for (name,) in db.execute("SELECT DISTINCT conname FROM pg_constraint")]
-    runs = [Run.open(path.parent) for path in place.glob("steps/*/plan.sqlite")]
-    ids = [i for (i,) in db.execute("SELECT id FROM pgmend.runs ORDER BY started DESC").fetchall()]
-    for run in sorted((run for run in runs if run.id in ids), key=lambda run: ids.index(run.id)):
-        undo(run, db=dsn, execute=True, drop_constraints=constraints)
+    refused = []
+    for run in reversed(journal_runs(dsn)):
+        if run.state != "undone":
+            done = undo(run.id, db=dsn, execute=True, drop_constraints=constraints)
+            refused += [str(one) for one in done.refused]
+    return refused
 
 
 def test_the_schema_is_what_the_recipe_is_for(db: Connection, database: str) -> None:
@@ -238,20 +274,26 @@ def test_the_schema_is_what_the_recipe_is_for(db: Connection, database: str) -> 
     assert set(fit.skipped.values()) <= {"it is for other versions of the schema"}
 
 
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_synapse_is_repaired_and_taken_back(
-    database: str, synapse: Connection, place: Path
+    database: str, db: Connection, place: Path, *, whole: bool
 ) -> None:
     """Outcome: no twins under any unique index, what named a loser's place names the survivor's,
     and undo brings every row of every table back.
     """
     recipe = load_recipe("synapse")
-    before = state(synapse)
-    assert set(duplicates(database)) == {index for index, _, _ in LIES}
+    lies = [lie for lie in LIES if whole or lie[0] in FEW]
+    prepare(db, database, lies, whole=whole)
+    with db.transaction():
+        db.execute("SET LOCAL session_replication_role = replica")
+        db.execute(BEHIND)
+    before = state(db)
+    assert set(duplicates(database)) == {index for index, _, _ in lies}
     shown = run_recipe(recipe, place, database, live=True)
     assert shown.status == "shown"
     assert {text.partition(" ")[0] for text in shown.open} == {"users", "threepids"}
-    assert len([step for step in shown.steps if step.groups]) == len(LIES)
-    assert state(synapse) == before
+    assert len([step for step in shown.steps if step.groups]) == len(lies)
+    assert state(db) == before
     done = run_recipe(
         recipe, place, database, live=True, defaults=True, execute=True, reason="a test"
     )
@@ -261,6 +303,8 @@ def test_synapse_is_repaired_and_taken_back(
     assert all(one.clean for one in verify_recipe(place, database))
     with psycopg.connect(database) as other:
         for table, column in PLACES:
+            if table not in before:
+                continue
             lost = other.execute(
                 f"SELECT * FROM {table} t WHERE {column} IS NOT NULL AND NOT EXISTS"
                 f" (SELECT FROM events e WHERE e.stream_ordering = t.{column})"
@@ -289,44 +333,32 @@ def test_synapse_is_repaired_and_taken_back(
                 ("server_keys_json", "convert_from(key_json, 'utf8')"),
                 ("account_data", "stream_id"),
             )
+            if table in before
         }
-    assert stays == {
-        "events": [(10,), (11,), (12,), (14,)],
-        "event_json": [("$create", True), ("$join", True), ("$late", True), ("$talk", False)],
-        "current_state_events": [("$create", 10), ("$late", 14)],
-        "room_memberships": [(1, 11)],
-        "users": [("@anna:x", "first", 1), ("@bert:x", "b", 0)],
-        "user_threepids": [("@anna:x",)],
-        "rooms": [("!a:x", "10", False), ("!b:x", "10", False)],
-        "receipts_linearized": [(41, 12)],
-        "receipts_graph": [('["$join"]',)],
-        "devices": [("my phone", 8)],
-        "device_lists_remote_extremeties": [("9",)],
-        "pushers": [(2, 2)],
-        "pusher_throttle": [(2, 200)],
-        "access_tokens": [(2, 2)],
-        "refresh_tokens": [(2, 3), (3, None)],
-        "e2e_room_keys": [("better",)],
-        "remote_media_cache": [("two",)],
-        "server_keys_json": [("new",)],
-        "account_data": [(6,)],
-    }
+    assert stays == {table: rows for table, rows in STAYS.items() if table in before}
     with pytest.raises(UndoRefused, match="unique constraint"):
         undo_recipe(place, database, execute=True)
-    take_back(place, database, synapse)
-    assert state(synapse) == before
+    # Synapse's own trigger refuses a row whose event is there twice, as it was before.
+    refused = take_back(database, db)
+    assert refused
+    assert all("Incorrect event_stream_ordering" in text for text in refused), refused
+    for table in ("current_state_events", "local_current_membership", "room_memberships"):
+        db.execute(f"ALTER TABLE {table} DISABLE TRIGGER check_event_stream_ordering")
+    assert take_back(database, db) == []
+    assert state(db) == before
 
 
 def test_whose_account_it_is_can_be_answered(
-    database: str, synapse: Connection, place: Path
+    database: str, db: Connection, place: Path
 ) -> None:
     """Scenario: the last registration counts, and the last one who added an address."""
     recipe = load_recipe("synapse")
+    lies = [lie for lie in LIES if lie[0] in {"users_name_key", "medium_address"}]
+    prepare(db, database, lies, whole=False)
     run_recipe(
         recipe, place, database, decisions=decide(recipe, ["users=last", "threepids=last"]),
         live=True, execute=True, reason="a test",
     )  # fmt: skip
-    assert synapse.execute(
-        "SELECT password_hash FROM users WHERE name ~ 'anna'"
-    ).fetchall() == [("second",)]
-    assert synapse.execute("SELECT user_id FROM user_threepids").fetchall() == [("@bert:x",)]
+    anna = db.execute("SELECT password_hash FROM users WHERE name ~ 'anna'").fetchall()
+    assert anna == [("second",)]
+    assert db.execute("SELECT user_id FROM user_threepids").fetchall() == [("@bert:x",)]
