@@ -180,10 +180,10 @@ FEW = {
     "access_tokens_token_key", "refresh_tokens_token_key",
     "pushers2_app_id_pushkey_user_name_key", "sessions_session_type_session_id_key",
 }  # fmt: skip
-#: tables that the recipe, or the test, needs beside those
+#: tables that the test needs beside those
 NEEDED = {
-    "schema_version", "state_events", "event_to_state_groups", "event_push_actions", "event_edges",
-    "sticky_events", "destination_rooms", "threads", "local_current_membership", "pusher_throttle",
+    "event_push_actions", "event_edges", "sticky_events", "destination_rooms", "threads",
+    "local_current_membership", "pusher_throttle",
 }  # fmt: skip
 Lies = list[tuple[str, Damage, str]]
 
@@ -201,7 +201,8 @@ def prepare(db: Connection, dsn: str, lies: Lies, *, whole: bool) -> None:
             "SELECT indrelid::regclass::text FROM pg_index"
             " WHERE indexrelid = ANY (%s::regclass[])", [named],
         ).fetchall()
-        tables = state(db).keys() - NEEDED - {table for (table,) in found}
+        needed = NEEDED.union(load_recipe("synapse").schema.tables, (table for (table,) in found))
+        tables = state(db).keys() - needed
         db.execute(f"DROP TABLE {', '.join(tables)} CASCADE")
     for index, kind, rows in lies:
         damage(dsn, index, kind, ["SET session_replication_role = replica", rows])
