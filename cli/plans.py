@@ -21,6 +21,7 @@ from .output import (
     shown_value,
     styled,
 )
+from .siblings import repair_first
 
 #: what the server would do to rows that point at a row that is just deleted
 _LOSING = {
@@ -120,6 +121,8 @@ def print_plan(plan: Plan, samples: int) -> None:
             print(f"  {one_line(line)}")
     for text in plan.notes:
         print(f"note: {one_line(text)}")
+    for text in repair_first(plan):
+        print(f"first: {one_line(text)}")
     for decision in islice(plan.decisions(), samples):
         print()
         _print_sample(decision, plan.policies[decision.policy].loser.action)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from dedupe import Run, RunStatus
@@ -142,12 +143,24 @@ def _print_scan(scans: Scans) -> None:
         words = f"{counted(groups, 'group')} of duplicates"
         found = styled(words, sys.stdout, fg="red", bold=True)
         print(f"{moment}{found}. Every row of them: {_groups_command(scans)}")
+        if scans.schemas is not None:
+            _print_plan_commands(runs)
     elif any(run.unreadable for run in runs):
         print(f"{moment}no duplicates in what could be read.")
     elif scans.refused:
         print(f"{moment}no duplicates in what could be scanned.")
     else:
         print(f"{moment}{styled('no duplicates', sys.stdout, fg='green')}.")
+
+
+def _print_plan_commands(runs: Iterable[Run]) -> None:
+    """Print how each key with duplicates is planned for: of several tables, each has a run."""
+    print("To repair them, one key at a time, those that reference others first:")
+    for run in runs:
+        for key in run.keys:
+            if key.groups:
+                words = ["pgmend", "plan", str(run.path), "--key", key.name]
+                print(f"  {one_line(shlex.join(words))} --keep RULE")
 
 
 def _groups_command(scans: Scans) -> str:

@@ -129,7 +129,7 @@ def load_references(session: Session, key: ResolvedKey, policy: Policy) -> Refer
             fresh.append(one.child)
         references = _with_losses(references, relations, policy)
         for child in dict.fromkeys(fresh):
-            moved = {c for r in references if r.child == child for c in r.columns}
+            moved = {c for r in references if r.child == child and not r.twin for c in r.columns}
             keys = _keys_with(session, relations[child], moved)
             how = collisions.get(child, Collision())
             relations[child] = replace(relations[child], keys=keys, collision=how)
@@ -314,7 +314,12 @@ def _check_chains(
     What points at such a key would have to change with it, row by row down the chain.
     """
     for r in references:
-        moved = {c for o in references if o.child == r.parent and not o.lose for c in o.columns}
+        moved = {
+            column
+            for other in references
+            if other.child == r.parent and not (other.lose or other.twin)
+            for column in other.columns
+        }
         chained = moved & set(r.parent_columns)
         if chained:
             child, parent = relations[r.child].label, relations[r.parent].label

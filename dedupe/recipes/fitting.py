@@ -182,8 +182,8 @@ class _Fitting:
         )
 
     def _versions(self) -> frozenset[int] | None:
-        """Read which versions were applied."""
-        where = self._recipe.schema.version
+        """Read which versions were applied, or which one was reached."""
+        where = self._recipe.schema.version or self._recipe.schema.reached
         if where is None:
             return None
         table, _, column = where.partition(".")
@@ -210,7 +210,11 @@ class _Fitting:
                 f" {error.message}",
                 "Grant SELECT on that table to the role.",
             ) from error
-        return frozenset(int(text) for (text,) in rows if text and text.isdecimal())
+        found = frozenset(int(text) for (text,) in rows if text and text.isdecimal())
+        if self._recipe.schema.reached is None or not found:
+            return found
+        reached = max(found)
+        return found | {one for one in self._recipe.named_versions() if one <= reached}
 
     def _release(self, versions: frozenset[int] | None) -> tuple[str | None, list[str]]:
         """Name the newest release that was reached; refuse what lies outside of the recipe."""

@@ -141,10 +141,15 @@ class _Check:
         versions = [int(version) for version in schema.releases.values()]
         if versions != sorted(versions):
             raise self._wrong("schema, releases", "the oldest release must come first")
-        if (schema.oldest or versions) and schema.version is None:
+        places = {"version": schema.version, "reached": schema.reached}
+        said = {name: place for name, place in places.items() if place is not None}
+        if (schema.oldest or versions) and not said:
             raise self._wrong("schema", "versions are given, and not where the database has them")
-        if schema.version is not None and schema.version.count(".") != 1:
-            raise self._wrong("schema, version", "it must be written TABLE.COLUMN")
+        if len(said) > 1:
+            raise self._wrong("schema", "it says one of version and reached")
+        for name, place in said.items():
+            if place.count(".") != 1:
+                raise self._wrong(f"schema, {name}", "it must be written TABLE.COLUMN")
 
     def _index(self, index: ExpectedIndex) -> None:
         place = f"index {index.name}"

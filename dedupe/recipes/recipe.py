@@ -52,6 +52,8 @@ class Schema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tables: Annotated[tuple[Text, ...], Meta(min_length=1)]
     #: ``TABLE.COLUMN`` whose values are the versions that were applied
     version: Text | None = None
+    #: the same where the column holds the one version that was reached: all before it count
+    reached: Text | None = None
     #: the oldest version that the recipe is for
     oldest: Version | None = None
     #: release to the version of its schema, the oldest release first
@@ -222,6 +224,27 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     otherwise: Otherwise | None = None
     before: Before = field(default_factory=Before)
     afterwards: tuple[Afterwards, ...] = ()
+
+    @property
+    def gated(self) -> tuple[Gated, ...]:
+        """All that can be limited to some versions."""
+        return (
+            *self.steps,
+            *(case for step in self.steps for case in step.cases),
+            *self.indexes,
+            *self.asked,
+            *self.children,
+            *self.soft,
+            *self.counters,
+            *self.afterwards,
+        )
+
+    def named_versions(self) -> frozenset[int]:
+        """Return every version of the schema that something in the recipe depends on."""
+        schema = self.schema
+        texts = [schema.oldest, *schema.releases.values()]
+        texts += [text for one in self.gated for text in (one.since, one.before)]
+        return frozenset(int(text) for text in texts if text is not None)
 
     @property
     def asked(self) -> tuple[Asked, ...]:

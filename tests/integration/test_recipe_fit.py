@@ -145,6 +145,28 @@ def test_a_newer_schema_is_told_and_not_refused(
 
 
 @pytest.mark.parametrize(
+    ("reached", "release", "steps"),
+    [(10, "1", ["customers"]), (29, "2", ["customers", "orders"])],
+)
+def test_one_number_can_say_how_far_a_schema_is(
+    database: str, shop: Connection, reached: int, release: str, steps: list[str]
+) -> None:
+    """Scenario: the table holds the one version that was reached, not all that were applied.
+    Outcome: every version below it counts, so none is missing.
+    """
+    shop.execute("DELETE FROM migrations")
+    shop.execute("INSERT INTO migrations VALUES (%s)", [str(reached)])
+    recipe = read_recipe(TEXT.replace('version = "', 'reached = "'), "shop.toml")
+    fit = fit_recipe(database, recipe)
+    assert fit.release == release
+    assert [one.step.id for one in fit.steps] == steps
+    assert max(fit.versions or ()) == reached
+    shop.execute("UPDATE migrations SET number = '9'")
+    with pytest.raises(RecipeDoesNotFit, match="older than the oldest"):
+        fit_recipe(database, recipe)
+
+
+@pytest.mark.parametrize(
     ("statements", "why"),
     [
         (("DROP TABLE orders",), "no table orders"),

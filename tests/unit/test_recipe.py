@@ -110,6 +110,7 @@ def test_every_recipe_of_pgmend_is_sound(name: str) -> None:
         ('where = "name IS NOT NULL"', 'where = "name IS ("', "index things_name", "no end"),
         ('"1.0" = "1", "2.0" = "20"', '"2.0" = "20", "1.0" = "1"', "releases", "must come first"),
         ('"schema_migrations.version"', '"schema_migrations"', "schema, version", "TABLE.COLUMN"),
+        ("[schema]", '[schema]\nreached = "a.b"', "schema", "one of version and reached"),
     ],
 )
 def test_what_cannot_be_meant_is_told_with_its_place(
