@@ -37,6 +37,7 @@ from .repair.helpers import finding_index
 from .scan.identity import check_leaves, check_server, read_server
 from .scan.run import Run
 from .session import Session
+from .surroundings import Surroundings
 from .survivor import Planner
 
 
@@ -111,73 +112,92 @@ def make_plan(
     exclude: Collection[int] = (),
     max_groups: int | None = None,
 ) -> Plan:
+    """Make the plan of key ``number`` of a run; see ``plan_with``."""
+    with database.open("pgmend plan") as session:
+        return plan_with(
+            Surroundings(session), run, number, policies,
+            program=program, only=only, exclude=exclude, max_groups=max_groups,
+        )
+
+
+def plan_with(
+    around: Surroundings,
+    run: Run,
+    number: int,
+    policies: Sequence[Policy],
+    *,
+    program: Program | None = None,
+    only: Collection[int] = (),
+    exclude: Collection[int] = (),
+    max_groups: int | None = None,
+) -> Plan:
     """Make the plan of key ``number`` of a run by one policy or several; see ``plan``.
 
     A group belongs to the first policy whose ``same`` holds for one of its losers, and only
     for those; what is left of it then is decided in the repair's next round. ``program`` has the
     callables of the only policy.
     """
-    with database.open("pgmend plan") as session:
-        check_server(run.identity.server, read_server(session))
-        key = resolved_key(session, run, number)
-        check_leaves(session, run.identity)
-        pointing = []
-        for policy in policies:
-            references = load_references(session, key, policy)
-            check_policy(session, policy, references)
-            pointing.append(references)
-        rules = list(zip(policies, pointing, strict=True))
-        planner: Planner | None = None
-        for place, (policy, references) in reversed(list(enumerate(rules))):
-            planner = Planner(
-                session, run, policy, references, program or Program(),
-                number=place, otherwise=planner,
-            )
-        if planner is None:
-            raise PolicyError("a plan needs a policy", hint=keep_choices())
-        text = policies_to_json(policies)
-        digest = hashlib.sha256(f"{run.id}\n{key.definition}\n{text}\n".encode())
-        facts: dict[str, Any] = {
-            "key": number,
-            "key_name": key.name,
-            "table": pointing[0].relations[pointing[0].root].label,
-            "policies": text,
-            "made": datetime.now(UTC).isoformat(),
-        }
+    session = around.session
+    check_server(run.identity.server, read_server(session))
+    key = resolved_key(session, run, number)
+    check_leaves(session, run.identity)
+    pointing = []
+    for policy in policies:
+        references = load_references(around, key, policy)
+        check_policy(session, policy, references)
+        pointing.append(references)
+    rules = list(zip(policies, pointing, strict=True))
+    planner: Planner | None = None
+    for place, (policy, references) in reversed(list(enumerate(rules))):
+        planner = Planner(
+            session, run, policy, references, program or Program(),
+            number=place, otherwise=planner,
+        )
+    if planner is None:
+        raise PolicyError("a plan needs a policy", hint=keep_choices())
+    text = policies_to_json(policies)
+    digest = hashlib.sha256(f"{run.id}\n{key.definition}\n{text}\n".encode())
+    facts: dict[str, Any] = {
+        "key": number,
+        "key_name": key.name,
+        "table": pointing[0].relations[pointing[0].root].label,
+        "policies": text,
+        "made": datetime.now(UTC).isoformat(),
+    }
 
-        def decided(planner: Planner) -> Iterator[Ranking]:
-            taken = 0
-            for group, size, members in run.addresses(number):
-                wanted = (not only or group in only) and group not in exclude
-                if not wanted or (max_groups is not None and taken >= max_groups):
-                    planner.left_out += 1
-                    continue
-                taken += 1
-                if planner.streams(size):
-                    yield from noted(planner.decide_large(group, size, members))
-                    continue
-                if planner.add(group, list(members)):
-                    yield from noted(planner.decide())
-            yield from noted(planner.decide())
-            # All that is known of the groups is known only now.
-            facts.update(planner.facts())
-            facts["fingerprint"] = digest.hexdigest()
-            facts["references"] = _planned_of_all(session, pointing)
-            facts["statements"] = list(
-                dict.fromkeys(one for rule in rules for one in _shapes(rule[1], rule[0]))
-            )
-            facts["notes"] = [
-                *dict.fromkeys(note for rule in rules for note in _notes(*rule, facts["ties"])),
-                *_parted(facts["parted"]),
-                str(disk_need(session, pointing, facts["losers"], key.index_oid)),
-            ]
+    def decided(planner: Planner) -> Iterator[Ranking]:
+        taken = 0
+        for group, size, members in run.addresses(number):
+            wanted = (not only or group in only) and group not in exclude
+            if not wanted or (max_groups is not None and taken >= max_groups):
+                planner.left_out += 1
+                continue
+            taken += 1
+            if planner.streams(size):
+                yield from noted(planner.decide_large(group, size, members))
+                continue
+            if planner.add(group, list(members)):
+                yield from noted(planner.decide())
+        yield from noted(planner.decide())
+        # All that is known of the groups is known only now.
+        facts.update(planner.facts())
+        facts["fingerprint"] = digest.hexdigest()
+        facts["references"] = _planned_of_all(session, pointing)
+        facts["statements"] = list(
+            dict.fromkeys(one for rule in rules for one in _shapes(rule[1], rule[0]))
+        )
+        facts["notes"] = [
+            *dict.fromkeys(note for rule in rules for note in _notes(*rule, facts["ties"])),
+            *_parted(facts["parted"]),
+            str(disk_need(session, pointing, facts["losers"], key.index_oid)),
+        ]
 
-        def noted(found: Iterator[Ranking]) -> Iterator[Ranking]:
-            for one in found:
-                digest.update(f"{one}\n".encode())
-                yield one
+    def noted(found: Iterator[Ranking]) -> Iterator[Ranking]:
+        for one in found:
+            digest.update(f"{one}\n".encode())
+            yield one
 
-        write_plan(run, facts, decided(planner))
+    write_plan(run, facts, decided(planner))
     return Plan(run, program)
 
 

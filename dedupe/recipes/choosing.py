@@ -20,11 +20,11 @@ from ..connect import Connectable, Database, connect
 from ..errors import QueryFailed, RecipeDoesNotFit, RunMismatch
 from ..groups import as_text, member_columns
 from ..plan import Plan
-from ..references import Reference
 from ..relation import Relation, load_relation
 from ..repair.helpers import finding_index
 from ..scan.directory import plain_name
 from ..session import Session
+from ..surroundings import Reference
 from ..table import find_relation, quoted
 from .decisions import Decisions
 from .fitting import Fit

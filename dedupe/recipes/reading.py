@@ -123,6 +123,10 @@ class _Check:
             self._versions(place, counter)
             if counter.where is not None:
                 self._expression(f"{place}, where", counter.where)
+            if counter.only is not None:
+                if counter.parent is None:
+                    raise self._wrong(place, "only needs a parent")
+                self._expression(f"{place}, only", counter.only)
         if recipe.otherwise is not None:
             with self._at("otherwise, keep"):
                 _keeps(recipe.otherwise.keep)

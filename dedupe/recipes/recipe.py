@@ -173,6 +173,10 @@ class Counter(Gated, frozen=True, kw_only=True):
     by: Text
     #: SQL predicate of the rows that count, over their table's columns
     where: Text | None = None
+    #: the table of what is counted for, by its ``id``, and an SQL predicate over it: for whom
+    #: the number is one of these rows; for others it stays as it is
+    parent: Text | None = None
+    only: Text | None = None
 
 
 class Otherwise(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,8 +9,7 @@ from ..errors import RecipeError
 from ..key import ResolvedKey
 from ..policy import Collision, Keep, Loser, Policy, SoftReference
 from ..references import References, load_references
-from ..relation import load_relation
-from ..session import Session
+from ..surroundings import Surroundings
 from ..table import quoted
 from .decisions import Decisions
 from .fitting import Fit
@@ -21,7 +20,7 @@ EVERYTHING = "*"
 
 
 def policies_of(
-    session: Session, fit: Fit, step: Step, key: ResolvedKey, decisions: Decisions
+    around: Surroundings, fit: Fit, step: Step, key: ResolvedKey, decisions: Decisions
 ) -> tuple[Policy, ...]:
     """Return the policies of a step, the first that a group fits being the one it belongs to.
 
@@ -30,7 +29,7 @@ def policies_of(
     ``load_references`` raises.
     """
     return tuple(
-        _related(session, fit, key, _policy(session, fit, step, key, case, decisions))
+        _related(around, fit, key, _policy(around, fit, step, key, case, decisions))
         for case in cases_of(fit, step, decisions)
     )
 
@@ -48,16 +47,21 @@ def cases_of(fit: Fit, step: Step, decisions: Decisions) -> tuple[Case, ...]:
     )
 
 
-def policies_otherwise(session: Session, fit: Fit, key: ResolvedKey) -> tuple[Policy, ...]:
+def policies_otherwise(around: Surroundings, fit: Fit, key: ResolvedKey) -> tuple[Policy, ...]:
     """Return the policy for a unique key that no step names. Raises as ``policies_of`` does."""
     otherwise = fit.recipe.otherwise
     keep = otherwise.keep if otherwise is not None else ("most-referenced", "newest")
     policy = Policy(keep=tuple(Keep.parse(text) for text in keep), soft=_soft(fit))
-    return (_related(session, fit, key, policy),)
+    return (_related(around, fit, key, policy),)
 
 
 def _policy(
-    session: Session, fit: Fit, step: Step, key: ResolvedKey, case: Case, decisions: Decisions
+    around: Surroundings,
+    fit: Fit,
+    step: Step,
+    key: ResolvedKey,
+    case: Case,
+    decisions: Decisions,
 ) -> Policy:
     """Write a case as a policy, without the rules that belong to the tables around."""
     keep = [Keep.parse(text) for text in case.keep]
@@ -65,10 +69,10 @@ def _policy(
         (choice,) = (one for one in fit.recipe.choices if one.id == case.choice)
         keep = [Keep.parse(text) for text in choice.default]
         if chosen := decisions.chosen.get(case.choice):
-            keep.insert(0, _among(session, key, chosen))
+            keep.insert(0, _among(around, key, chosen))
     loss = [name for name in case.accept_loss if name != EVERYTHING]
     if EVERYTHING in case.accept_loss:
-        loss += _foreign_keys(session, key)
+        loss += _foreign_keys(around, key)
         loss += [f"{soft.table}.{soft.column}" for soft in fit.recipe.soft
                  if soft.parent == step.table and _here(fit, soft)]
     return Policy(
@@ -85,12 +89,12 @@ def _policy(
     )
 
 
-def _among(session: Session, key: ResolvedKey, chosen: Iterable[str]) -> Keep:
+def _among(around: Surroundings, key: ResolvedKey, chosen: Iterable[str]) -> Keep:
     """Write the rule that rows with these primary keys come first, in their order.
 
     The keys are as ``key_text`` writes them. Raises RecipeError.
     """
-    relation = load_relation(session, key.table_oid)
+    relation = around.relation(key.table_oid)
     if not relation.pk:
         raise RecipeError(
             f"{relation.label} has no primary key, so that no row of it can be chosen",
@@ -111,19 +115,12 @@ def key_text(pk: Sequence[str]) -> str:
     return ",".join(pk)
 
 
-def _foreign_keys(session: Session, key: ResolvedKey) -> list[str]:
+def _foreign_keys(around: Surroundings, key: ResolvedKey) -> list[str]:
     """List the foreign keys to a table as ``accept_loss`` names them."""
     return [
-        f"{schema}.{table}.{column}"
-        for schema, table, column in session.rows(
-            "SELECT n.nspname, c.relname, a.attname::text FROM pg_catalog.pg_constraint k"
-            " JOIN pg_catalog.pg_class c ON c.oid = k.conrelid"
-            " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-            " JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (k.conkey)"
-            " WHERE k.contype = 'f' AND k.confrelid = $1::oid AND k.conparentid = 0"
-            " ORDER BY 1, 2, 3",
-            [key.table_oid],
-        )
+        f"{around.relation(one.child).label}.{column}"
+        for one in around.foreign_keys(key.table_oid)
+        for column in one.columns
     ]
 
 
@@ -154,7 +151,7 @@ def _here(fit: Fit, soft: Soft) -> bool:
     )
 
 
-def _related(session: Session, fit: Fit, key: ResolvedKey, policy: Policy) -> Policy:
+def _related(around: Surroundings, fit: Fit, key: ResolvedKey, policy: Policy) -> Policy:
     """Add the rules of the tables that take part: a rule about another one is an error.
 
     A rule can bring further tables in, so it is looked again until nothing is added.
@@ -164,7 +161,7 @@ def _related(session: Session, fit: Fit, key: ResolvedKey, policy: Policy) -> Po
     pairs: Mapping[str, tuple[str, str]] = {}
     while True:
         policy = replace(policy, collisions=collisions, drop_self_pairs=pairs)
-        references = load_references(session, key, policy)
+        references = load_references(around, key, policy)
         near = _names(references)
         taking = [child for child in children if child.table in near]
         collisions = {

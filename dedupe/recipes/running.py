@@ -25,6 +25,7 @@ from ..scan.owner import owned
 from ..scan.run import Run
 from .choosing import Undecided, list_undecided
 from .decisions import Decisions
+from .ending import counter_runs, end
 from .fitting import Fit, fit_recipe
 from .keys import RecipeKey
 from .longkeys import long_keys
@@ -53,6 +54,8 @@ class RecipeResult:
     tell: tuple[str, ...]
     #: what a person should know, and what could not be looked at
     notes: tuple[str, ...]
+    #: rows whose counters were counted again
+    counted: int
     seconds: float
 
 
@@ -110,7 +113,7 @@ def run_recipe(
             fit = fit_recipe(database, recipe)
         keys = work.keys(fit)
         scans = work.scans(keys)
-        plans = [(key, work.plan(fit, key, scans[key.table])) for key in keys]
+        plans = work.plans(fit, keys, scans)
         long = long_keys(database, plans, recipe.rebuild, stop)
         undecided = () if defaults else list_undecided(fit, work.decisions, plans)
         waiting = tuple(one.sentence for one in undecided)
@@ -124,9 +127,9 @@ def run_recipe(
                 work.carry_out(key, plan, reason, _behind(plans[number:]))
                 for number, (key, plan) in enumerate(plans, 1)
             ]
-            work.afterwards(fit)
+            counted = end(database, fit, path, [step.run_id for step in steps], reason)
         else:
-            steps = [_shown(key, plan) for key, plan in plans]
+            steps, counted = [_shown(key, plan) for key, plan in plans], 0
     left = any(step.status == "left" for step in steps)
     return RecipeResult(
         status="shown" if not execute else "left" if left else "repaired",
@@ -142,6 +145,7 @@ def run_recipe(
             if after.tell is not None and after.counts_at(fit.versions)
         ),
         notes=(*fit.notes, *before.notes, *long.notes),
+        counted=counted,
         seconds=time.monotonic() - started,
     )
 
@@ -173,10 +177,17 @@ def undo_recipe(
 
     Returns the ids of their runs.
     """
-    runs = _repaired(Path(place), db)
+    path = Path(place)
+    runs: list[Run | str] = [*_repaired(path, db), *_counted(path, db)]
     for run in reversed(runs):
         undo(run, db=db, execute=execute, stop=stop)
-    return tuple(run.id for run in reversed(runs))
+    return tuple(run if isinstance(run, str) else run.id for run in reversed(runs))
+
+
+def _counted(path: Path, db: Connectable) -> list[str]:
+    """List the runs of counters that the journal knows."""
+    with connect(db).open("pgmend recipe") as session:
+        return [run for run in counter_runs(path) if journal.find_run(session, run) is not None]
 
 
 def _behind(plans: list[tuple[RecipeKey, Plan]]) -> set[str]:

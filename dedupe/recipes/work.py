@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -18,12 +17,11 @@ from ..connect import Database
 from ..errors import (
     DuplicatesLeft,
     RepairStopped,
-    RunDirectoryDamaged,
     RunMismatch,
 )
 from ..key import MatchKey
 from ..plan import Plan
-from ..planning import make_plan, resolved_key
+from ..planning import plan_with, resolved_key
 from ..progress import Progress, RepairProgress, RunStatus
 from ..repair.executor import repair
 from ..repair.plainindex import finish_plain
@@ -37,8 +35,9 @@ from ..scan.run import Run
 from ..scan.scanner import scan
 from ..scan.splitting import run_of_key
 from ..session import Session
-from ..table import quoted
+from ..surroundings import Surroundings
 from .decisions import Decisions
+from .files import read_file, write_file
 from .fitting import Fit
 from .keys import RecipeKey, keys_of
 from .recipe import Recipe
@@ -114,7 +113,7 @@ class Work:
         }
         sign = self._path / _SIGN
         if sign.exists():
-            known = _read(sign)
+            known = read_file(sign)
             if (known["recipe"], known["digest"]) != (mine["recipe"], mine["digest"]):
                 raise RunMismatch(
                     f"{self._path} belongs to another recipe, or to another text of"
@@ -135,7 +134,7 @@ class Work:
             mine["executing"] = executing or known["executing"]
             if known["decisions"] != mine["decisions"]:
                 self._forget_plans()
-        _write(sign, mine)
+        write_file(sign, mine)
         return bool(mine["executing"])
 
     def _forget_plans(self) -> None:
@@ -155,7 +154,7 @@ class Work:
                 {**asdict(key), "asked": key.asked.to_json(), "step": key.step and key.step.id}
                 for key in keys_of(fit)
             ]
-            _write(file, facts)
+            write_file(file, facts)
         steps = {step.id: step for step in self._recipe.steps}
         return [
             RecipeKey(
@@ -165,7 +164,7 @@ class Work:
                     "step": one["step"] and steps[one["step"]],
                 }
             )
-            for one in _read(file)
+            for one in read_file(file)
         ]
 
     def scans(self, keys: list[RecipeKey]) -> Mapping[str, tuple[Run, list[MatchKey]]]:
@@ -199,21 +198,33 @@ class Work:
         if self._stop is not None and self._stop.is_set():
             event.run.stop()
 
-    def plan(self, fit: Fit, key: RecipeKey, scanned: tuple[Run, list[MatchKey]]) -> Plan:
-        """Make the plan of a key, unless it is there."""
+    def plans(
+        self, fit: Fit, keys: list[RecipeKey], scans: Mapping[str, tuple[Run, list[MatchKey]]]
+    ) -> list[tuple[RecipeKey, Plan]]:
+        """Make the plan of each key, unless it is there."""
+        with self._database.open("pgmend recipe") as session:
+            around = Surroundings(session)
+            return [(key, self._plan(fit, key, scans[key.table], around)) for key in keys]
+
+    def _plan(
+        self,
+        fit: Fit,
+        key: RecipeKey,
+        scanned: tuple[Run, list[MatchKey]],
+        around: Surroundings,
+    ) -> Plan:
         run, asked = scanned
         place = self._path / "steps" / plain_name(key.id)
         own = run_of_key(run, asked.index(key.asked), place)
         if (place / PLAN_FILE).exists():
             return Plan(own)
-        with self._database.open("pgmend recipe") as session:
-            resolved = resolved_key(session, own, 0)
-            policies = (
-                policies_otherwise(session, fit, resolved)
-                if key.step is None
-                else policies_of(session, fit, key.step, resolved, self.decisions)
-            )
-        return make_plan(self._database, own, 0, policies)
+        resolved = resolved_key(around.session, own, 0)
+        policies = (
+            policies_otherwise(around, fit, resolved)
+            if key.step is None
+            else policies_of(around, fit, key.step, resolved, self.decisions)
+        )
+        return plan_with(around, own, 0, policies)
 
     def carry_out(
         self, key: RecipeKey, plan: Plan, reason: str | None, behind: Collection[str]
@@ -289,22 +300,6 @@ class Work:
         mark.touch()
         sync_directory(plan.run.path)
 
-    def afterwards(self, fit: Fit) -> None:
-        """Build other indexes over texts anew, and refresh what is derived."""
-        with self._database.open_writer("pgmend recipe") as writer:
-            for name in self._recipe.rebuild:
-                oid = _found(writer, name, "i")
-                if oid is not None:
-                    rebuild(writer, oid, lambda _: None)
-            for after in self._recipe.afterwards:
-                if after.refresh is None or not after.counts_at(fit.versions):
-                    continue
-                if _found(writer, after.refresh, "m") is not None:
-                    writer.connection.execute(
-                        b"SET search_path TO " + writer.own_search_path.encode()
-                    )
-                    writer.alone(f"REFRESH MATERIALIZED VIEW {quoted(after.refresh)}")
-
 
 def _comment(session: Session, label: str) -> str | None:
     """Return the comment of an index, by schema and name."""
@@ -322,17 +317,6 @@ def _labelled(session: Session, label: str) -> list[tuple[int, str | None]]:
             [label],
         )
     ]
-
-
-def _found(session: Session, name: str, kind: str) -> int | None:
-    """Return the oid of an index or a materialized view on the role's own search path."""
-    with session.transaction(settings={"search_path": session.own_search_path}):
-        rows = session.rows(
-            "SELECT c.oid::int8 FROM pg_catalog.pg_class c WHERE c.relname = $1::text"
-            " AND c.relkind::text = $2::text AND pg_catalog.pg_table_is_visible(c.oid)",
-            [name, kind],
-        )
-    return rows[0][0] if rows else None
 
 
 def step_result(
@@ -355,22 +339,3 @@ def step_result(
         run_id=plan.run.id,
         status=status,
     )
-
-
-def _write(file: Path, facts: object) -> None:
-    """Write a file of the directory: whole, or not at all."""
-    new = file.with_suffix(".new")
-    new.write_text(json.dumps(facts), "utf-8")
-    with new.open("rb") as written:
-        os.fsync(written.fileno())
-    new.rename(file)
-    sync_directory(file.parent)
-
-
-def _read(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunDirectoryDamaged(
-            f"{file} is damaged: {error}", hint="Name another directory with --run.", path=file
-        ) from error

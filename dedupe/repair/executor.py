@@ -19,6 +19,7 @@ from ..planning import resolved_key
 from ..references import load_references
 from ..scan.identity import check_leaves, check_server, read_server
 from ..scan.owner import owned
+from ..surroundings import Surroundings
 from .endgame import Endgame
 from .preflight import obstacles
 from .repairer import Repairer
@@ -73,7 +74,8 @@ def repair(
     with database.open("pgmend repair") as session:
         check_server(plan.run.identity.server, read_server(session))
         key = resolved_key(session, plan.run, plan.key)
-        pointing = [load_references(session, key, policy) for policy in plan.policies]
+        around = Surroundings(session)
+        pointing = [load_references(around, key, policy) for policy in plan.policies]
         known = journal.find_run(session, plan.run.id)
         if known is not None and known.fingerprint != plan.fingerprint:
             raise PlanError(

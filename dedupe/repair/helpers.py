@@ -13,9 +13,9 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 
-from ..references import Reference
 from ..relation import Relation
 from ..session import Session
+from ..surroundings import Reference
 from ..table import quoted
 from ..writer import Writer
 from .pointing import text_array

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..references import Reference
 from ..relation import Column, Relation
+from ..surroundings import Reference
 
 #: temporary tables of a batch
 LOSER = "pg_temp.pgmend_loser"

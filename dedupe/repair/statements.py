@@ -19,8 +19,9 @@ from dataclasses import dataclass
 
 from ..journal import SCHEMA, image
 from ..policy import CHOSEN, Policy
-from ..references import Reference, References
+from ..references import References
 from ..relation import ChildKey, Column, Relation
+from ..surroundings import Reference
 from ..table import quoted
 from .merging import merged_value, value_by_program
 from .pointing import LOSER, MOVE, at, keepers, matches, new_value

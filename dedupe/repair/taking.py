@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..errors import RunMismatch
 from ..journal import SCHEMA
-from ..references import Reference
 from ..relation import Relation
+from ..surroundings import Reference
 from ..writer import Writer
 from .pointing import LOSER, at, matches
 

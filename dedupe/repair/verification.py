@@ -20,6 +20,7 @@ from ..references import load_references
 from ..scan.run import Run
 from ..scan.scanner import scan
 from ..session import Session
+from ..surroundings import Surroundings
 from .proof import prove
 from .resolving import find_strays, resolve_references
 from .telling import OnRepairProgress, Telling
@@ -66,7 +67,8 @@ def verify(
     with database.open("pgmend verify") as session:
         known = journal.known_run(session, run_id)
         key = resolve(session, known.asked)
-        pointing = [load_references(session, key, policy) for policy in known.policies]
+        around = Surroundings(session)
+        pointing = [load_references(around, key, policy) for policy in known.policies]
     groups = _look_for_groups(database, known, telling, checks, findings)
     with database.open("pgmend verify") as session:
         telling.phase("following references")

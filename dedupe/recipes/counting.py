@@ -1,0 +1,191 @@
+"""Counters made anew: numbers kept beside the rows that they count, after a merge.
+
+Which of them are concerned is in the journal: whose rows were deleted, or point elsewhere
+now. They are counted from the heap, whatever the indexes say, and changed a few at a time,
+journaled as a run of its own, so that they are taken back with the rest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from .. import journal
+from ..journal import SCHEMA, add_shape, image, standing
+from ..key import MatchKey
+from ..policy import Keep, Loser, Policy, policies_to_json
+from ..relation import Relation
+from ..repair.pointing import at
+from ..repair.statements import BY_HASH, BY_HEAP
+from ..repair.taking import HEAPS_OF_BATCH
+from ..surroundings import Surroundings
+from ..table import quoted
+from ..writer import Writer
+from .recipe import Counter
+
+#: what is run for each journaled change of counters; no group of it is ever planned
+_POLICY = Policy(keep=(Keep.parse("oldest"),), loser=Loser.parse("report"))
+#: counters that are changed in one transaction
+_BATCH = 2000
+_TEMPORARY = (
+    "CREATE TEMPORARY TABLE IF NOT EXISTS pgmend_touched (n int4, id text)",
+    (
+        "CREATE TEMPORARY TABLE IF NOT EXISTS pgmend_count (relid oid, place tid, version text,"
+        ' turn int8, "values" int8[])'
+    ),
+    "CREATE INDEX IF NOT EXISTS pgmend_count_turn ON pg_temp.pgmend_count (turn)",
+)
+
+
+def recount(
+    writer: Writer,
+    around: Surroundings,
+    counters: Sequence[Counter],
+    runs: Sequence[str],
+    run: str,
+    reason: str | None,
+) -> int:
+    """Make the counters of one table anew for whom ``runs`` touched; returns rows changed.
+
+    ``counters`` are those of one table, ``run`` the id that the changes are journaled under.
+    Where that is finished in the journal, nothing is done. Reads the heap of the table and of
+    each table that is counted once for every ``by``. Locks: the rows of a batch. Raises
+    LockNotAvailable, QueryFailed, ServerUnavailable; what was counted before stays counted.
+    """
+    table = around.relation(around.find(quoted(counters[0].table)))
+    known = journal.find_run(writer, run)
+    if known is not None and known.state != "repairing":
+        return 0
+    for statement in _TEMPORARY:
+        writer.rows(statement)
+    with writer.writing(BY_HASH):
+        writer.rows("TRUNCATE pg_temp.pgmend_touched, pg_temp.pgmend_count")
+        touched = [
+            _touch(writer, around, counter, number, runs)
+            for number, counter in enumerate(counters)
+        ]
+    if not sum(touched) and known is None:
+        return 0
+    if known is None:
+        with writer.writing():
+            journal.begin(
+                writer,
+                run=run,
+                table=table,
+                key_name="counters",
+                asked=MatchKey.from_columns(table.sql, counters[0].key),
+                policies=policies_to_json([_POLICY]),
+                fingerprint="",
+                reason=reason,
+            )
+    # Without an open index everything is read once, by hash.
+    with writer.writing({**BY_HEAP, "work_mem": "64MB"}):
+        writer.rows("ANALYZE pg_temp.pgmend_touched")
+        writer.rows(_counted(around, table, counters))
+    changed = _change(writer, table, counters, run)
+    with writer.writing():
+        writer.rows(
+            f"UPDATE {SCHEMA}.run SET state = 'repaired', finished = pg_catalog.now()"
+            " WHERE id = $1::text",
+            [run],
+        )
+    return changed
+
+
+def _touch(
+    writer: Writer, around: Surroundings, counter: Counter, number: int, runs: Sequence[str]
+) -> int:
+    """List for whom rows are counted that ``runs`` deleted or made point elsewhere."""
+    counted = around.relation(around.find(quoted(counter.of)))
+    return writer.count(
+        "INSERT INTO pg_temp.pgmend_touched SELECT DISTINCT $1::int4, v.id FROM (SELECT"
+        " pg_catalog.array_position(s.columns, $2::text) AS at, s.run, s.number"
+        f" FROM {SCHEMA}.shape s WHERE s.run = ANY ($3::text[])"
+        " AND s.relid = ANY ($4::int8[]::oid[])) s"
+        f" JOIN {SCHEMA}.entry e ON e.run = s.run AND e.shape = s.number AND {standing('e')}"
+        " CROSS JOIN LATERAL (VALUES (e.before[s.at]), (e.after[s.at])) v (id)"
+        " WHERE s.at IS NOT NULL AND v.id IS NOT NULL",
+        [number, counter.by, list(runs), sorted(counted.family)],
+    )
+
+
+def _counted(around: Surroundings, table: Relation, counters: Sequence[Counter]) -> str:
+    """Write the statement that counts, and notes which rows are to be changed to what."""
+    key = table.column(counters[0].key)
+    id_type = key.base
+    parts, joins, values, differs = [], [], [], []
+    for number, counter in enumerate(counters):
+        of = around.relation(around.find(quoted(counter.of)))
+        by = of.column(counter.by).sql
+        where = f" AND ({counter.where}\n)" if counter.where else ""
+        only = ""
+        if counter.parent is not None:
+            parent = around.relation(around.find(quoted(counter.parent)))
+            only = (
+                f" AND id IN (SELECT {parent.column('id').sql}::text FROM {parent.source}"
+                f" WHERE ({counter.only or 'true'}\n))"
+            )
+        parts.append(
+            f"w{number} AS MATERIALIZED (SELECT id::{id_type} AS id FROM pg_temp.pgmend_touched"
+            f" WHERE n = {number}{only}), c{number} AS MATERIALIZED (SELECT {by} AS id,"
+            f" count(*) AS n FROM {of.source} WHERE {by} IN (SELECT id FROM w{number}){where}"
+            f" GROUP BY {by})"
+        )
+        joins.append(
+            f"LEFT JOIN w{number} ON w{number}.id = t.{key.sql}"
+            f" LEFT JOIN c{number} ON c{number}.id = t.{key.sql}"
+        )
+        column = table.column(counter.column).sql
+        value = (
+            f"CASE WHEN w{number}.id IS NULL THEN t.{column} ELSE coalesce(c{number}.n, 0) END"
+        )
+        values.append(value)
+        differs.append(f"t.{column} IS DISTINCT FROM {value}")
+    return (
+        f"WITH {', '.join(parts)} INSERT INTO pg_temp.pgmend_count SELECT t.tableoid, t.ctid,"
+        " t.xmin::text, row_number() OVER (ORDER BY t.tableoid, t.ctid),"
+        f" ARRAY[{', '.join(values)}]::int8[] FROM {table.source} t {' '.join(joins)}"
+        f" WHERE {' OR '.join(differs)}"
+    )
+
+
+def _change(writer: Writer, table: Relation, counters: Sequence[Counter], run: str) -> int:
+    """Set the counters, a batch at a time; rows that were changed meanwhile are left."""
+    columns = [table.column(counter.column) for counter in counters]
+    kept = list(table.stored) if table.update_triggers else columns
+    sets = ", ".join(f'{c.sql} = g."values"[{n}]' for n, c in enumerate(columns, 1))
+    (last,) = writer.row("SELECT coalesce(max(turn), 0) FROM pg_temp.pgmend_count")
+    changed = 0
+    for first in range(0, last, _BATCH):
+        started = time.monotonic()
+        with writer.writing({**BY_HASH, "search_path": writer.own_search_path}):
+            shape = add_shape(writer, run, table, kept)
+            (number,) = writer.row(
+                f"SELECT coalesce(max(number), 0) + 1 FROM {SCHEMA}.batch WHERE run = $1::text",
+                [run],
+            )
+            (count,) = writer.row(
+                f'WITH g AS MATERIALIZED (SELECT t.ctid AS place, w.relid, w.version, w."values",'
+                f" {image(kept, 't')} AS before FROM pg_temp.pgmend_count w JOIN {table.source} t"
+                f" ON {at('t', table, 'w.relid', 'w.place')} AND t.xmin::text = w.version"
+                " WHERE w.turn > $3::int8 AND w.turn <= $4::int8 FOR UPDATE OF t),"
+                f" u AS (UPDATE {table.source} t SET {sets} FROM g"
+                f" WHERE {at('t', table, 'g.relid', 'g.place')} RETURNING g.relid AS old_relid,"
+                f" g.place AS old_place, g.version, g.before, {image(kept, 't')} AS after,"
+                " t.tableoid AS relid, t.ctid AS place),"
+                f" j AS (INSERT INTO {SCHEMA}.entry (run, batch, shape, action, groups, before,"
+                " after, old_relid, old_place, old_version, relid, place, version)"
+                f" SELECT $1::text, $2::int4, {shape}, 'u', ARRAY[$2::int4], before, after,"
+                " old_relid, old_place, version, relid, place,"
+                " pg_catalog.pg_current_xact_id()::xid::text FROM u)"
+                " SELECT count(*) FROM u",
+                [run, number, first, first + _BATCH],
+            )
+            writer.rows(
+                f"INSERT INTO {SCHEMA}.batch (run, number, round, groups, deleted, changed, at,"
+                f" seconds, heaps) VALUES ($1, $2, 1, 0, 0, $3, pg_catalog.now(), $4,"
+                f" {HEAPS_OF_BATCH})",
+                [run, number, count, time.monotonic() - started],
+            )
+        changed += count
+    return changed

@@ -1,0 +1,102 @@
+"""What a recipe does when its keys are repaired: counters, other indexes, derived tables."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+
+from ..connect import Database
+from ..repair.rebuild import rebuild
+from ..session import Session
+from ..surroundings import Surroundings
+from ..table import quoted
+from ..writer import Writer
+from .counting import recount
+from .files import read_file, write_file
+from .fitting import Fit
+
+#: names, for each table of counters, the run that its changes are journaled under
+_COUNTERS = "counters.json"
+#: the other indexes that were built anew already
+_BUILT = "built.json"
+
+
+def end(
+    database: Database, fit: Fit, path: Path, runs: Sequence[str], reason: str | None
+) -> int:
+    """Do what is left to do after the repair of all keys; returns counters made anew.
+
+    Counters of the rows that ``runs`` touched are counted again; indexes that are not unique
+    and suffer from the same cause are built anew without blocking anybody, once for the
+    directory; materialized views are refreshed.
+    """
+    recipe = fit.recipe
+    with database.open_writer("pgmend recipe") as writer:
+        counted = _recount(writer, fit, path, runs, reason)
+        built = read_file(path / _BUILT) if (path / _BUILT).exists() else []
+        for name in recipe.rebuild:
+            oid = _found(writer, name, "i")
+            if oid is not None and name not in built:
+                rebuild(writer, oid, lambda _: None)
+                built.append(name)
+                write_file(path / _BUILT, built)
+        for after in recipe.afterwards:
+            if after.refresh is None or not after.counts_at(fit.versions):
+                continue
+            if _found(writer, after.refresh, "m") is not None:
+                writer.connection.execute(b"SET search_path TO " + writer.own_search_path.encode())
+                writer.alone(f"REFRESH MATERIALIZED VIEW {quoted(after.refresh)}")
+    return counted
+
+
+def counter_runs(path: Path) -> list[str]:
+    """List the runs that counters of a recipe's directory are journaled under."""
+    file = path / _COUNTERS
+    return list(read_file(file).values()) if file.exists() else []
+
+
+def _recount(
+    writer: Writer, fit: Fit, path: Path, runs: Sequence[str], reason: str | None
+) -> int:
+    counting = [
+        counter
+        for counter in fit.recipe.counters
+        if fit.counts(counter, counter.table)
+        and all(
+            map(
+                fit.has,
+                (
+                    f"{counter.table}.{counter.column}",
+                    f"{counter.table}.{counter.key}",
+                    f"{counter.of}.{counter.by}",
+                    *([counter.parent] if counter.parent is not None else []),
+                ),
+            )
+        )
+    ]
+    if not counting:
+        return 0
+    by_table = attrgetter("table", "key")
+    tables = [list(some) for _, some in groupby(sorted(counting, key=by_table), by_table)]
+    file = path / _COUNTERS
+    if not file.exists():
+        write_file(file, {some[0].table: secrets.token_hex(8) for some in tables})
+    names = read_file(file)
+    around = Surroundings(writer)
+    return sum(
+        recount(writer, around, some, runs, names[some[0].table], reason) for some in tables
+    )
+
+
+def _found(session: Session, name: str, kind: str) -> int | None:
+    """Return the oid of an index or a materialized view on the role's own search path."""
+    with session.transaction(settings={"search_path": session.own_search_path}):
+        rows = session.rows(
+            "SELECT c.oid::int8 FROM pg_catalog.pg_class c WHERE c.relname = $1::text"
+            " AND c.relkind::text = $2::text AND pg_catalog.pg_table_is_visible(c.oid)",
+            [name, kind],
+        )
+    return rows[0][0] if rows else None
