@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from dedupe import Fit, Recipe, RecipeResult
+from dedupe import Fit, Recipe, RecipeResult, UndoResult, Verification
 
 from .output import FORMAT_VERSION, aligned, counted, one_line, print_fact, print_json
 from .repairing import NOTHING_WRITTEN
@@ -220,3 +220,74 @@ def print_result(result: RecipeResult, place: Path, *, as_json: bool) -> None:
         print(NOTHING_WRITTEN)
     else:
         print(f"Carried out in {result.seconds:.1f} s; each step has a plan in {place}/steps.")
+
+
+def verification_facts(found: Sequence[Verification], place: Path) -> dict[str, Any]:
+    """Return the JSON object of ``recipe verify --json``."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "run": str(place),
+        "status": "clean" if all(one.clean for one in found) else "findings",
+        "steps": [
+            {
+                "run_id": one.run_id,
+                "groups": one.groups,
+                "checks": list(one.checks),
+                "findings": list(one.findings),
+            }
+            for one in found
+        ],
+    }
+
+
+def print_verifications(found: Sequence[Verification], place: Path) -> None:
+    """Print what is wrong with what a recipe repaired."""
+    for one in found:
+        for finding in one.findings:
+            print(f"wrong, run {one.run_id}: {one_line(finding)}")
+    wrong = sum(len(one.findings) for one in found)
+    word = "all is well" if not wrong else counted(wrong, "finding")
+    checks = sum(len(one.checks) for one in found)
+    print(f"{place}: {counted(len(found), 'step')}, {counted(checks, 'check')}: {word}.")
+
+
+def undo_facts(done: Sequence[UndoResult], place: Path) -> dict[str, Any]:
+    """Return the JSON object of ``recipe undo --json``."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "run": str(place),
+        "steps": [
+            {
+                "run_id": one.run_id,
+                "status": one.status,
+                "restored": dict(one.restored),
+                "put_back": dict(one.put_back),
+                "refused": list(one.refused),
+                "already_done": one.already_done,
+                "statements": list(one.statements),
+            }
+            for one in done
+        ],
+    }
+
+
+def print_undone(done: Sequence[UndoResult], place: Path) -> None:
+    """Print what came back, the last step first, and what would make the keys unique again."""
+    rows = [
+        (one.run_id, sum(one.restored.values()), sum(one.put_back.values()), one.status)
+        for one in done
+    ]
+    for line in aligned(("run", "rows back", "rows changed back", "status"), rows):
+        print(line)
+    for one in done:
+        for text in one.refused:
+            print(f"refused, run {one.run_id}: {one_line(text)}")
+    if statements := [text for one in done for text in one.statements]:
+        print("\nSQL that makes the keys unique again, once the duplicates are gone:")
+        for text in statements:
+            print(f"  {one_line(text)};".replace(";;", ";"))
+    print()
+    if any(one.status == "shown" and not one.already_done for one in done):
+        print(NOTHING_WRITTEN)
+    else:
+        print(f"{place}: {counted(len(done), 'step')} taken back.")

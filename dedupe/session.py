@@ -112,6 +112,8 @@ class Session:
         self.connection = connection
         #: name of the schema that holds the journal, or is to
         self.journal = DEFAULT_JOURNAL
+        #: what the catalogs said about types and operators, which are what they are
+        self.known: dict[tuple[str, object], Any] = {}
         self._pinning: dict[tuple[tuple[str, str], ...], bytes] = {}
         with translated():
             # To a client that speaks UTF-8 such a database refuses to send what is not.

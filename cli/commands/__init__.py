@@ -4,8 +4,23 @@ from __future__ import annotations
 
 import click
 
-from . import demo, groups, journal, plan, recipe_run, repair, scan, status, undo, verify
+from . import (
+    demo,
+    groups,
+    journal,
+    plan,
+    recipe,
+    recipe_after,
+    recipe_run,
+    repair,
+    scan,
+    status,
+    undo,
+    verify,
+)
 
+#: Modules that add their commands to those of ``recipe``.
+OF_RECIPES = recipe_run, recipe_after
 #: Every command, in the order of the help.
 ALL: tuple[click.Command, ...] = (
     scan.scan_command,
@@ -16,6 +31,6 @@ ALL: tuple[click.Command, ...] = (
     verify.verify_command,
     undo.undo_command,
     journal.journal_command,
-    recipe_run.GROUP,
+    recipe.recipe_command,
     demo.demo_command,
 )

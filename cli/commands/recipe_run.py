@@ -24,9 +24,6 @@ from ..options import (
 from ..repairing import Server, watched
 from .recipe import recipe_command
 
-#: the group with all of its commands
-GROUP = recipe_command
-
 
 @recipe_command.command("run", short_help="Show what a recipe would do; with --execute, do it.")
 @click.argument("recipe")

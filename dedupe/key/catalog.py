@@ -1,6 +1,6 @@
 """What the catalogs say about types, collations, operators and hash functions.
 
-Reads catalogs only, once for each type; an instance serves one ``resolve``.
+Reads catalogs only, once a session for each type.
 
 Source: https://www.postgresql.org/docs/current/catalog-pg-type.html,
 https://www.postgresql.org/docs/current/catalog-pg-amop.html
@@ -8,10 +8,15 @@ https://www.postgresql.org/docs/current/catalog-pg-amop.html
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
+from typing import Any, TypeVar
 
 from ..session import Session
 from ..table import quoted
+
+R = TypeVar("R")
 
 
 def qualified(schema: str, name: str) -> str:
@@ -126,68 +131,78 @@ class Source:
     search_path: str
 
 
+def _remembered(look: Callable[..., R]) -> Callable[..., R]:
+    """Ask the server once a session for each argument."""
+
+    @wraps(look)
+    def known(self: Catalog, *asked: Any) -> R:
+        place = look.__name__, asked
+        if place not in self.session.known:
+            self.session.known[place] = look(self, *asked)
+        found: R = self.session.known[place]
+        return found
+
+    return known
+
+
 class Catalog:
     """Look-ups in one session, remembered."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self._types: dict[int, Type] = {}
-        self._collations: dict[int, Collation | None] = {0: None}
 
+    @_remembered
     def type(self, oid: int) -> Type:
         """Return the type, or what a domain is made of."""
-        if oid not in self._types:
-            rows = self.session.rows(
-                """
-                SELECT t.oid::int8, n.nspname, t.typname, t.typtype::text,
-                       pg_catalog.format_type(t.oid, NULL),
-                       CASE WHEN t.typcategory = 'A' AND t.typlen = -1 THEN t.typelem ELSE 0 END
-                           ::int8 AS element,
-                       coalesce(r.rngsubtype, m.rngsubtype, 0)::int8,
-                       coalesce(r.rngsubopc, m.rngsubopc, 0)::int8,
-                       coalesce(r.rngcollation, m.rngcollation, 0)::int8,
-                       t.typrelid::int8, t.typcollation::int8, t.typsend <> 0, t.typbasetype::int8
-                FROM pg_catalog.pg_type t
-                JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-                LEFT JOIN pg_catalog.pg_range r ON r.rngtypid = t.oid
-                LEFT JOIN pg_catalog.pg_range m ON m.rngmultitypid = t.oid
-                WHERE t.oid = $1::oid
-                """,
-                [oid],
-            )
-            (row,) = rows
-            if row[12]:
-                self._types[oid] = self.type(row[12])
-            else:
-                self._types[oid] = Type(
-                    oid=row[0],
-                    schema=row[1],
-                    name=row[2],
-                    kind=row[3],
-                    display=row[4],
-                    element=row[5],
-                    subtype=row[6],
-                    subtype_class=row[7],
-                    subtype_collation=row[8],
-                    relation=row[9],
-                    collation=row[10],
-                    sends=row[11],
-                )
-        return self._types[oid]
+        rows = self.session.rows(
+            """
+            SELECT t.oid::int8, n.nspname, t.typname, t.typtype::text,
+                   pg_catalog.format_type(t.oid, NULL),
+                   CASE WHEN t.typcategory = 'A' AND t.typlen = -1 THEN t.typelem ELSE 0 END
+                       ::int8 AS element,
+                   coalesce(r.rngsubtype, m.rngsubtype, 0)::int8,
+                   coalesce(r.rngsubopc, m.rngsubopc, 0)::int8,
+                   coalesce(r.rngcollation, m.rngcollation, 0)::int8,
+                   t.typrelid::int8, t.typcollation::int8, t.typsend <> 0, t.typbasetype::int8
+            FROM pg_catalog.pg_type t
+            JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+            LEFT JOIN pg_catalog.pg_range r ON r.rngtypid = t.oid
+            LEFT JOIN pg_catalog.pg_range m ON m.rngmultitypid = t.oid
+            WHERE t.oid = $1::oid
+            """,
+            [oid],
+        )
+        (row,) = rows
+        if row[12]:
+            found: Type = self.type(row[12])
+            return found
+        return Type(
+            oid=row[0],
+            schema=row[1],
+            name=row[2],
+            kind=row[3],
+            display=row[4],
+            element=row[5],
+            subtype=row[6],
+            subtype_class=row[7],
+            subtype_collation=row[8],
+            relation=row[9],
+            collation=row[10],
+            sends=row[11],
+        )
 
+    @_remembered
     def collation(self, oid: int) -> Collation | None:
         """Return a collation; None for 0, a type without."""
-        if oid not in self._collations:
-            schema, name, deterministic = self.session.row(
-                "SELECT n.nspname, c.collname, c.collisdeterministic"
-                " FROM pg_catalog.pg_collation c"
-                " JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace WHERE c.oid = $1::oid",
-                [oid],
-            )
-            self._collations[oid] = Collation(
-                oid=oid, sql=qualified(schema, name), deterministic=deterministic
-            )
-        return self._collations[oid]
+        if oid == 0:
+            return None
+        schema, name, deterministic = self.session.row(
+            "SELECT n.nspname, c.collname, c.collisdeterministic"
+            " FROM pg_catalog.pg_collation c"
+            " JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace WHERE c.oid = $1::oid",
+            [oid],
+        )
+        return Collation(oid=oid, sql=qualified(schema, name), deterministic=deterministic)
 
     def fields(self, row_type: Type) -> list[Field]:
         """Return the fields of a row type, dropped ones left out."""
@@ -200,6 +215,7 @@ class Catalog:
             )
         ]
 
+    @_remembered
     def equality_of_class(self, operator_class: int) -> Equality | None:
         """Return the equality of a btree operator class; None where it names none."""
         rows = self.session.rows(
@@ -220,6 +236,7 @@ class Catalog:
         operator, schema, name, input_type = rows[0]
         return Equality(operator=operator, schema=schema, name=name, input=self.type(input_type))
 
+    @_remembered
     def default_class(self, key_type: Type, method: str = "btree") -> int | None:
         """Return the default operator class of a type, as CREATE INDEX chooses it.
 
@@ -244,6 +261,7 @@ class Catalog:
         )
         return rows[0][0] if rows else None
 
+    @_remembered
     def hash_functions(self, operator: int) -> list[HashFunction]:
         """Return the hash functions of an equality, the extended ones first.
 
@@ -270,6 +288,7 @@ class Catalog:
             )
         ]
 
+    @_remembered
     def same_bits(self, source: Type, target: Type) -> bool:
         """Whether a value of one type is a value of the other without conversion."""
         if source.oid == target.oid:

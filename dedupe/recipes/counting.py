@@ -48,13 +48,14 @@ def recount(
     """Make the counters of one table anew for whom ``runs`` touched; returns rows changed.
 
     ``counters`` are those of one table, ``run`` the id that the changes are journaled under.
-    Where that is finished in the journal, nothing is done. Reads the heap of the table and of
-    each table that is counted once for every ``by``. Locks: the rows of a batch. Raises
-    LockNotAvailable, QueryFailed, ServerUnavailable; what was counted before stays counted.
+    Where that is finished in the journal, and nothing was repaired since, nothing is done.
+    Reads the heap of the table, and of each table that is counted once for every ``by``.
+    Locks: the rows of a batch. Raises LockNotAvailable, QueryFailed, ServerUnavailable; what
+    was counted before stays counted.
     """
     table = around.relation(around.find(quoted(counters[0].table)))
     known = journal.find_run(writer, run)
-    if known is not None and known.state != "repairing":
+    if known is not None and not _outdated(writer, known, runs):
         return 0
     for statement in _TEMPORARY:
         writer.rows(statement)
@@ -90,6 +91,18 @@ def recount(
             [run],
         )
     return changed
+
+
+def _outdated(writer: Writer, known: journal.JournalRun, runs: Sequence[str]) -> bool:
+    """Tell whether the counters were not finished, or something was repaired since."""
+    if known.state != "repaired":
+        return known.state == "repairing"
+    (since,) = writer.row(
+        f"SELECT EXISTS (SELECT FROM {SCHEMA}.batch b JOIN {SCHEMA}.run r ON r.id = $2::text"
+        " WHERE b.run = ANY ($1::text[]) AND b.at > r.finished)",
+        [list(runs), known.id],
+    )
+    return bool(since)
 
 
 def _touch(

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +20,7 @@ from .. import journal
 from ..connect import Connectable, connect
 from ..errors import NotReady
 from ..plan import Plan
+from ..repair.result import UndoResult
 from ..repair.undoing import undo
 from ..repair.verification import Verification, verify
 from ..scan.checkpoint import STATE_FILE
@@ -160,10 +163,22 @@ def _not_ready(reasons: tuple[str, ...]) -> NotReady:
 
 
 def verify_recipe(
-    place: str | Path, db: Connectable, *, stop: threading.Event | None = None
+    place: str | Path,
+    db: Connectable,
+    *,
+    on_progress: OnRecipeProgress | None = None,
+    stop: threading.Event | None = None,
 ) -> tuple[Verification, ...]:
     """Verify the repair of every step in a directory; see ``verify``."""
-    return tuple(verify(run, db=db, stop=stop) for run in _repaired(Path(place), db))
+    return tuple(
+        verify(
+            run,
+            db=db,
+            on_progress=None if on_progress is None else partial(on_progress, run.path.name),
+            stop=stop,
+        )
+        for run in _repaired(Path(place), db)
+    )
 
 
 def undo_recipe(
@@ -171,17 +186,33 @@ def undo_recipe(
     db: Connectable,
     *,
     execute: bool = False,
+    drop_constraints: Sequence[str] = (),
+    on_progress: OnRecipeProgress | None = None,
     stop: threading.Event | None = None,
-) -> tuple[str, ...]:
+) -> tuple[UndoResult, ...]:
     """Take back every step in a directory, the last one first; see ``undo``.
 
-    Returns the ids of their runs.
+    ``drop_constraints`` are those of all steps. It ends at the first step of which rows were
+    refused, for what came before it is under them: mended, the same call goes on.
     """
     path = Path(place)
+    results = []
     runs: list[Run | str] = [*_repaired(path, db), *_counted(path, db)]
     for run in reversed(runs):
-        undo(run, db=db, execute=execute, stop=stop)
-    return tuple(run if isinstance(run, str) else run.id for run in reversed(runs))
+        name = run if isinstance(run, str) else run.path.name
+        results.append(
+            undo(
+                run,
+                db=db,
+                execute=execute,
+                drop_constraints=drop_constraints,
+                on_progress=None if on_progress is None else partial(on_progress, name),
+                stop=stop,
+            )
+        )
+        if execute and results[-1].refused:
+            break
+    return tuple(results)
 
 
 def _counted(path: Path, db: Connectable) -> list[str]:

@@ -1,0 +1,37 @@
+"""Carries a recipe out in a process that kills itself at one of its statements."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+import psycopg
+
+from dedupe import load_recipe, run_recipe
+
+
+def main(name: str, place: str, dsn: str, kill_at: int) -> None:
+    """Carry the recipe out; SIGKILL before statement ``kill_at``, of whatever thread."""
+    execute, turn = psycopg.Connection.execute, threading.Lock()
+    asked = 0
+
+    def counted(self: Any, *given: Any, **named: Any) -> Any:
+        nonlocal asked
+        with turn:
+            asked += 1
+            if asked == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return execute(self, *given, **named)
+
+    psycopg.Connection.execute = counted  # type: ignore[method-assign]
+    done = run_recipe(
+        load_recipe(name), place, dsn, live=True, defaults=True, execute=True, reason="a test"
+    )
+    print(done.status, asked)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
