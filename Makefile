@@ -1,7 +1,7 @@
 # Every target makes .venv and installs what it needs: Python 3.11+ and make are enough.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench bench-page bench-check bench-repair docs clean
+.PHONY: help demo test test-slow lint bench bench-page bench-check bench-repair bench-recipe docs clean
 
 # The first Python that is new enough; say PYTHON=… to choose one.
 PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -51,6 +51,10 @@ bench-check: .venv/.installed ## has a scan become slower? ratios over a small t
 
 bench-repair: .venv/.installed ## repair and undo beside SQL written by hand: make bench-repair ROWS=1000000
 	$(BIN)/python -m benchmarks.repair --rows $(or $(ROWS),5000000)
+
+bench-recipe: .venv/.installed ## the recipe for Mastodon beside its predecessor's queries: make bench-recipe STATUSES=1000000
+	$(BIN)/python -m benchmarks.recipe --statuses $(or $(STATUSES),5000000)
+	$(BIN)/python -m benchmarks.recipe --statuses 200000 --rate 0.1
 
 docs: .venv/.installed ## check that every page is linked and every link leads somewhere
 	$(BIN)/python -m pytest -q tests/test_repository.py -k docs

@@ -30,7 +30,8 @@ def busy(connection: Connection) -> None:
     """Make a table with room in its pages, and some pairs."""
     connection.execute(
         f"""
-        CREATE TABLE busy (id int8 PRIMARY KEY, name text, filler text);
+        CREATE TABLE busy (id int8 PRIMARY KEY, name text, filler text)
+                WITH (autovacuum_enabled = off);
         INSERT INTO busy SELECT n, 'name ' || n % {ROWS - 200}, repeat('x', 100)
             FROM generate_series(1, {ROWS}) n;
         DELETE FROM busy WHERE id % 13 = 0
@@ -223,7 +224,8 @@ def test_a_twin_moves_during_the_scan(
     with observer(database) as connection:
         connection.execute(
             f"""
-            CREATE TABLE busy (id int8 PRIMARY KEY, name text, filler text);
+            CREATE TABLE busy (id int8 PRIMARY KEY, name text, filler text)
+                WITH (autovacuum_enabled = off);
             INSERT INTO busy SELECT n, 'name ' || CASE n WHEN {moving} THEN {last // 2} ELSE n END,
                 repeat('x', 450) FROM generate_series(1, {last}) n
             """
