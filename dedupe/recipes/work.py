@@ -95,6 +95,8 @@ class Work:
         self._nice = nice
         self._on_progress = on_progress
         self._stop = stop
+        #: indexes that were proved by the repair of an earlier key
+        self._proved: set[int] = set()
 
     def sign(self, *, executing: bool) -> bool:
         """Write down what the directory belongs to; raise RunMismatch if it is something else.
@@ -263,6 +265,7 @@ class Work:
                     nice=self._nice,
                     create_index=key.create,
                     also_damaged=behind,
+                    proved=self._proved,
                     on_progress=lambda event: self._tell(key.id, event),
                     stop=self._stop,
                 )

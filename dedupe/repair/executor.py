@@ -41,6 +41,7 @@ def repair(
     create_index: str | None = None,
     assume_disk: bool = False,
     also_damaged: Collection[str] = (),
+    proved: set[int] | None = None,
     on_progress: OnRepairProgress | None = None,
     stop: threading.Event | None = None,
 ) -> Result:
@@ -58,7 +59,9 @@ def repair(
     whether the server has it.
     ``also_damaged``: indexes (``schema.name``) of other keys that hold duplicates; one that
     refuses a change raises DuplicatesLeft, in place of leaving the group as it is.
-    ``stop`` ends it between two batches.
+    ``proved``: oids of indexes that an earlier repair in this process has proved, while nobody
+    could damage them; those that this one proves are added. ``stop`` ends it between two
+    batches.
 
     Writes: the rows of the plan and those that point at them, the journal in its schema,
     helper indexes on children (dropped at the end), the unique index. Locks: rows
@@ -131,6 +134,7 @@ def repair(
         repairer = Repairer(
             database, plan, pointing, telling,
             reason=reason, triggers_off=triggers == "off", nice=nice, max_lag=max_lag, lock=lock,
-            also_damaged=also_damaged, endgame=endgame,
+            also_damaged=also_damaged,
+            proved=set() if proved is None else proved, endgame=endgame,
         )
         return repairer.go(base)

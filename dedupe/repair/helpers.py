@@ -49,7 +49,11 @@ def finding_indexes(
         JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
         JOIN pg_catalog.pg_namespace n ON n.oid = x.relnamespace
         JOIN pg_catalog.pg_am m ON m.oid = x.relam
-        WHERE i.indrelid = $1::oid AND i.indisvalid AND i.indpred IS NULL
+        WHERE i.indrelid = $1::oid AND i.indisvalid
+          -- Looked for by equality, a row has a value in the column.
+          AND (i.indpred IS NULL OR pg_catalog.pg_get_expr(i.indpred, i.indrelid)
+               = ANY (SELECT pg_catalog.format('(%I IS NOT NULL)', c.name)
+                      FROM pg_catalog.unnest($3::text[]) c (name)))
           AND m.amname = $2::text AND i.indnkeyatts >= $4::int4
           AND x.relname::text !~ '^pgmend_[0-9a-f]{16}_'
           AND (SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attname::text COLLATE "C")

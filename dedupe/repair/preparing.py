@@ -5,7 +5,7 @@ Source: https://www.postgresql.org/docs/current/amcheck.html
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .. import journal
 from ..references import References
@@ -27,13 +27,15 @@ def prepare(
     writer: Writer,
     another: Callable[[], Session],
     run: str,
-    references: References,
+    pointing: Sequence[References],
     untrusted: int | None,
     telling: Telling,
+    proved: set[int],
 ) -> None:
     """Prove every index that finds child rows or that a foreign key's check may use.
 
-    All but ``untrusted``, the index that is repaired. What cannot be proved is rebuilt, and
+    Those of all ``pointing``, but ``untrusted``, the index that is repaired, and those that
+    are ``proved`` already; what is proved here is added. What cannot be proved is rebuilt, and
     a child without an index on its reference gets one. Reads each heap once for each of
     its indexes, two at a time, in sessions that ``another`` opens. Raises DuplicatesLeft
     (another key is violated), UnprovenIndex, RepairStopped, FailureError.
@@ -42,39 +44,44 @@ def prepare(
     say = telling.say
     provable: dict[int, None] = {}
     others: dict[int, None] = {}
-    for reference in references.references:
-        child = references.relations[reference.child]
-        found = finding_indexes(writer, reference, child)
-        if reference.twin:
-            continue
-        if all(oid == untrusted for oid, *_ in found):
-            journal.tell(
-                writer, run, "helper index", helper_name(run, reference)
-            )
-            build_helper(writer, run, reference, child, say)
-        for oid, method in usable_indexes(writer, reference, child):
-            (provable if method == "btree" else others)[oid] = None
-    for relation in references.relations.values():
-        provable |= {
-            key.key.index_oid: None for key in relation.keys if key.key.index_oid is not None
-        }
+    looked: set[tuple[object, ...]] = set()
+    for references in pointing:
+        for reference in references.references:
+            alike = reference.child, reference.columns, reference.soft
+            if reference.twin or alike in looked:
+                continue
+            looked.add(alike)
+            child = references.relations[reference.child]
+            found = finding_indexes(writer, reference, child)
+            if all(oid == untrusted for oid, *_ in found):
+                journal.tell(writer, run, "helper index", helper_name(run, reference))
+                build_helper(writer, run, reference, child, say)
+            for oid, method in usable_indexes(writer, reference, child):
+                (provable if method == "btree" else others)[oid] = None
+        for relation in references.relations.values():
+            provable |= {
+                key.key.index_oid: None for key in relation.keys if key.key.index_oid is not None
+            }
+    family = {o for one in pointing for r in one.relations.values() for o in r.family}
     provable |= {
         oid: None
         for (oid,) in writer.rows(
             "SELECT DISTINCT c.conindid::int8 FROM pg_catalog.pg_constraint c"
             " WHERE c.contype = 'f' AND c.conparentid = 0"
             " AND c.conrelid = ANY ($1::int8[]::oid[]) AND c.confrelid = ANY ($1::int8[]::oid[])",
-            [[o for r in references.relations.values() for o in r.family]],
+            [sorted(family)],
         )
     }
     for oid in others:
         # Nothing proves these; a new one is true.
-        if oid != untrusted:
+        if oid != untrusted and oid not in proved:
             telling.check_stop()
             rebuild(writer, oid, say)
-    oids = [oid for oid in provable if oid != untrusted]
+    oids = [oid for oid in provable if oid != untrusted and oid not in proved]
     prove_or_rebuild(writer, another, oids, lambda: telling.stopping, say)
     telling.check_stop()
+    # One that was rebuilt has another oid.
+    proved.update(oids)
 
 
 def drop_helpers(writer: Writer, run: str, references: References) -> None:

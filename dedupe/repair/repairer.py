@@ -72,6 +72,7 @@ class Repairer:
         max_lag: float | None,
         lock: bool,
         also_damaged: Collection[str],
+        proved: set[int],
         endgame: Endgame,
     ) -> None:
         self._database = database
@@ -90,6 +91,7 @@ class Repairer:
         self._max_lag = max_lag
         self._lock = lock
         self._also_damaged = also_damaged
+        self._proved = proved
         self._endgame = endgame
         self._size = _FIRST_BATCH
         self._stale = False
@@ -104,11 +106,10 @@ class Repairer:
             lock_run(writer, self._run, self._telling)
             self._begin(writer)
             key = resolved_key(writer, self._plan.run, self._plan.key)
-            for references in self._pointing:
-                prepare(
-                    writer, lambda: self._database.open(self._name), self._run, references,
-                    key.index_oid, self._telling,
-                )
+            prepare(
+                writer, lambda: self._database.open(self._name), self._run, self._pointing,
+                key.index_oid, self._telling, self._proved,
+            )
             batches = [
                 Batches(
                     writer, self._run, references, policy, key, triggers_off=self._triggers_off
