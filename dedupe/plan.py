@@ -125,6 +125,11 @@ class Plan:
         return int(self._facts["changed"])
 
     @property
+    def parted(self) -> int:
+        """Groups of which only some rows are decided; the repair looks for the others anew."""
+        return int(self._facts["parted"])
+
+    @property
     def left_out(self) -> int:
         """Groups that were not asked for (only, exclude, max_groups)."""
         return int(self._facts["left_out"])

@@ -66,7 +66,7 @@ def load_references(
     by_sql = {quoted(name): name for name in own} | {name: name for name in own}
     plain = {by_sql.get(column.expression) for column in key.columns}
     references: list[Reference] = []
-    soft = [around.soft(one) for one in policy.soft]
+    soft = [(around.find(one.parent), one) for one in policy.soft]
     collisions = {around.find(name): how for name, how in policy.collisions.items()}
     pairs = {around.find(name): pair for name, pair in policy.drop_self_pairs.items()}
     # A policy other than deleting leaves every row where it is: nothing is re-pointed.
@@ -78,7 +78,7 @@ def load_references(
         for parent in pending:
             family = relations[parent].family
             found += around.foreign_keys(parent)
-            found += [one for one in soft if one.parent in family]
+            found += [around.soft(one) for oid, one in soft if oid in family]
         fresh = []
         for one in found:
             number = len(references) + 1

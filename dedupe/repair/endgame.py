@@ -74,6 +74,13 @@ class Endgame:
             found.append(f"there is already something called {self._table.schema}.{name}")
         return tuple(found)
 
+    def proves(self, session: Session) -> bool:
+        """Tell whether a unique index is built, which fails while rows violate it."""
+        key = self._key(session)
+        if self._create is not None:
+            return True
+        return key.index_oid is not None and not is_plain(session, key.index_oid)
+
     def build(self, writer: Writer) -> tuple[str, ...]:
         """Rebuild or create the index without blocking writers; returns its name, if any.
 

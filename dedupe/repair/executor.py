@@ -109,15 +109,11 @@ def repair(
         if known is not None and known.state == "repaired" and not endgame.wanted(session, key):
             return summary(session, base, already_done=True, status="repaired", left=0)
         unreadable = 0 if despite_unreadable else len(plan.run.unreadable)
-        found = [
-            reason
-            for references, policy in zip(pointing, plan.policies, strict=True)
-            for reason in obstacles(
-                session, references, policy,
-                unreadable=unreadable, triggers_off=triggers == "off", index=key.index_oid,
-            )
-        ]
-        reasons = (*dict.fromkeys(found), *endgame.obstacles(session, key))
+        found = obstacles(
+            session, pointing, plan.policies,
+            unreadable=unreadable, triggers_off=triggers == "off", index=key.index_oid,
+        )
+        reasons = (*found, *endgame.obstacles(session, key))
         if known is None and execute:
             need = disk_need(session, pointing, plan.losers, key.index_oid)
             short = disk_obstacle(session, need, assumed=assume_disk)

@@ -13,14 +13,15 @@ from collections.abc import Sequence
 from .. import journal
 from ..policy import Policy
 from ..references import References
+from ..relation import Relation
 from ..session import Session
 from .helpers import finding_index
 
 
 def obstacles(
     session: Session,
-    references: References,
-    policy: Policy,
+    pointing: Sequence[References],
+    policies: Sequence[Policy],
     *,
     unreadable: int,
     triggers_off: bool,
@@ -28,6 +29,7 @@ def obstacles(
 ) -> tuple[str, ...]:
     """List what has to be mended before the repair can begin.
 
+    ``pointing``: the references of each of ``policies``.
     ``unreadable``: rows that the scan skipped and that nobody accepted. ``triggers_off``:
     whether triggers are to be switched off. ``index``: what is rebuilt in the end.
     """
@@ -52,7 +54,9 @@ def obstacles(
             f"the scan could not read {unreadable} rows or blocks; duplicates may hide among them"
             " (--despite-unreadable)"
         )
-    twins = sorted(references.relations[r.child].label for r in references.references if r.twin)
+    twins = sorted(
+        {one.relations[r.child].label for one in pointing for r in one.references if r.twin}
+    )
     if (triggers_off or twins) and not _may_switch_triggers_off(session):
         found.append(
             (f"{', '.join(twins)} references the duplicated key itself, and deleting a row would"
@@ -60,27 +64,47 @@ def obstacles(
             + "only a superuser, or from PostgreSQL 15 on a role with GRANT SET ON PARAMETER"
             " session_replication_role, may switch triggers off"
         )
-    changed = {r.child for r in references.references}
-    tables = [references.relations[oid] for oid in references.relations]
-    for relation in tables:
-        losing = relation.oid in references.losable
-        wants = ["SELECT"] + (["DELETE"] if losing else [])
-        if relation.oid in changed or policy.merge or policy.loser.columns:
-            wants.append("UPDATE")
-        for want in wants:
-            (allowed,) = session.row(
-                "SELECT pg_catalog.has_table_privilege($1::oid, $2::text)", [relation.oid, want]
-            )
-            if not allowed:
-                found.append(f"the role lacks {want} on {relation.label}")
-        (hidden,) = session.row("SELECT pg_catalog.row_security_active($1::oid)", [relation.oid])
-        if hidden:
+    changed = {r.child for one in pointing for r in one.references}
+    losable = {oid for one in pointing for oid in one.losable}
+    tables = list({oid: r for one in pointing for oid, r in one.relations.items()}.values())
+    in_place = any(policy.merge or policy.loser.columns for policy in policies)
+    wanted = [
+        (relation, want)
+        for relation in tables
+        for want in (
+            "SELECT",
+            *(["DELETE"] if relation.oid in losable else []),
+            *(["UPDATE"] if relation.oid in changed or in_place else []),
+        )
+    ]
+    for (relation, want), (allowed, hidden) in zip(
+        wanted, _rights(session, wanted), strict=True
+    ):
+        if not allowed:
+            found.append(f"the role lacks {want} on {relation.label}")
+        if hidden and want == "SELECT":
             found.append(f"row-level security would hide rows of {relation.label}")
-    found += _not_mine(session, references, index)
+    found += _not_mine(session, pointing, index)
     found += _journal_rights(session)
     found += _publications(session, [r.oid for r in tables])
     found += _prepared(session, [oid for r in tables for oid in r.family])
     return tuple(found)
+
+
+def _rights(
+    session: Session, wanted: Sequence[tuple[Relation, str]]
+) -> list[tuple[bool, bool]]:
+    """Return for each table and right whether the role has it, and whether rows are hidden."""
+    return [
+        (allowed, hidden)
+        for allowed, hidden in session.rows(
+            "SELECT pg_catalog.has_table_privilege(w.oid, w.want),"
+            " pg_catalog.row_security_active(w.oid) FROM ROWS FROM ("
+            "pg_catalog.unnest($1::int8[]::oid[]), pg_catalog.unnest($2::text[]))"
+            " WITH ORDINALITY w (oid, want, n) ORDER BY w.n",
+            [[relation.oid for relation, _ in wanted], [want for _, want in wanted]],
+        )
+    ]
 
 
 def _may_switch_triggers_off(session: Session) -> bool:
@@ -96,18 +120,25 @@ def _may_switch_triggers_off(session: Session) -> bool:
     return bool(allowed)
 
 
-def _not_mine(session: Session, references: References, index: int | None) -> list[str]:
+def _not_mine(
+    session: Session, pointing: Sequence[References], index: int | None
+) -> list[str]:
     """List tables of which an index has to be built, and that the role does not own."""
+    relations = {oid: r for one in pointing for oid, r in one.relations.items()}
     wanted: dict[int, str] = {}
     if index is not None:
-        wanted[references.root] = "its unique index is rebuilt in the end"
-    for r in references.references:
-        child = references.relations[r.child]
-        if not r.twin and finding_index(session, r, child) is None:
+        wanted[pointing[0].root] = "its unique index is rebuilt in the end"
+    looked = set()
+    for r in (r for one in pointing for r in one.references):
+        alike = r.child, r.columns, r.soft
+        if r.twin or alike in looked:
+            continue
+        looked.add(alike)
+        if finding_index(session, r, relations[r.child]) is None:
             wanted[r.child] = f"no index finds its rows by {', '.join(r.columns)}; one is built"
     found = []
     for oid, why in wanted.items():
-        relation = references.relations[oid]
+        relation = relations[oid]
         (mine, room) = session.row(
             "SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE'),"
             " pg_catalog.has_schema_privilege(c.relnamespace, 'CREATE')"

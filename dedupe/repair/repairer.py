@@ -44,7 +44,7 @@ from .preparing import drop_helpers, prepare
 from .rebuild import DUPLICATES
 from .resolving import resolve_references
 from .result import Result, summary
-from .taking import CHANGED
+from .taking import count_skipped, stuck
 from .telling import Telling
 
 MOST_ROUNDS = 5
@@ -182,6 +182,8 @@ class Repairer:
         """Repair round by round; returns groups left and indexes built."""
         known = journal.known_run(writer, self._run)
         last_round = known.round + MOST_ROUNDS - 1
+        # Of a later round that another call began, the plan is not at hand.
+        plan = self._plan if known.round == 1 and not self._stale else None
         fresh = False
         while True:
             known = journal.known_run(writer, self._run)
@@ -190,10 +192,12 @@ class Repairer:
                 return self._plan.left_out, ()
             if self._lock:
                 return self._close(writer, batches, known.round)
-            again = self._look_again(known.round, fresh=fresh)
-            fresh = False
+            again = None
+            if plan is None or not self._all_done(writer, plan, known.round):
+                again = self._look_again(known.round, fresh=fresh)
+            plan, fresh = again, False
             if again is not None and (again.groups or again.changed):
-                if known.round >= last_round or self._stuck(writer, known.round):
+                if known.round >= last_round or stuck(writer, self._run, known.round):
                     return again.groups + again.changed + again.kept_apart, ()
                 self._next_round(writer, again, known.round + 1)
                 continue
@@ -207,15 +211,16 @@ class Repairer:
                 self._telling.say("duplicates arrived before the index was built: once more")
                 fresh = True
 
-    def _stuck(self, writer: Writer, round_: int) -> bool:
-        """Tell whether just what could not be repaired in the round before could not in this."""
-        (now, before) = writer.row(
-            "SELECT array_agg(reason ORDER BY reason) FILTER (WHERE round = $2::int4),"
-            " array_agg(reason ORDER BY reason) FILTER (WHERE round = $2::int4 - 1)"
-            f" FROM {SCHEMA}.skipped WHERE run = $1::text",
-            [self._run, round_],
-        )
-        return now is not None and now == before and CHANGED not in now
+    def _all_done(self, writer: Writer, plan: Plan, round_: int) -> bool:
+        """Tell whether a round has left none of the groups that its scan found.
+
+        Then the unique index alone says whether others have arrived since: its build would
+        fail, and they are looked for.
+        """
+        waiting = plan.changed or plan.kept_apart or plan.parted
+        if waiting or not self._endgame.proves(writer):
+            return False
+        return not count_skipped(writer, self._run, round_)
 
     def _next_round(self, writer: Writer, plan: Plan, round_: int) -> None:
         self._telling.say(
@@ -248,11 +253,7 @@ class Repairer:
             if again is not None:
                 self._next_round(writer, again, round_ + 1)
                 self._repair_round(writer, batches, round_ + 1, 0)
-                (skipped,) = writer.row(
-                    f"SELECT count(*) FROM {SCHEMA}.skipped WHERE run = $1::text"
-                    " AND round = $2::int4",
-                    [self._run, round_ + 1],
-                )
+                skipped = count_skipped(writer, self._run, round_ + 1)
                 left = again.kept_apart + again.changed + skipped
             if left:
                 return left, ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..errors import RunMismatch
 from ..journal import SCHEMA
 from ..relation import Relation
+from ..session import Session
 from ..surroundings import Reference
 from ..writer import Writer
 from .pointing import LOSER, at, matches
@@ -127,6 +128,26 @@ HEAPS_OF_BATCH = (
     "h.relid)), '{}')::text FROM (SELECT DISTINCT coalesce(e.relid, e.old_relid) AS relid"
     f" FROM {SCHEMA}.entry e WHERE e.run = $1 AND e.batch = $2) h)"
 )
+
+
+def count_skipped(session: Session, run: str, round_: int) -> int:
+    """Return how many groups of a round were left as they are."""
+    (count,) = session.row(
+        f"SELECT count(*) FROM {SCHEMA}.skipped WHERE run = $1::text AND round = $2::int4",
+        [run, round_],
+    )
+    return int(count)
+
+
+def stuck(session: Session, run: str, round_: int) -> bool:
+    """Tell whether just what could not be repaired in the round before could not in this."""
+    (now, before) = session.row(
+        "SELECT array_agg(reason ORDER BY reason) FILTER (WHERE round = $2::int4),"
+        " array_agg(reason ORDER BY reason) FILTER (WHERE round = $2::int4 - 1)"
+        f" FROM {SCHEMA}.skipped WHERE run = $1::text",
+        [run, round_],
+    )
+    return now is not None and now == before and CHANGED not in now
 
 
 def check_heaps(writer: Writer, run: str, round_: int) -> None:
