@@ -11,8 +11,10 @@ https://www.postgresql.org/docs/current/catalog-pg-index.html
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+
+import psycopg
 
 from ..errors import (
     DedupeError,
@@ -341,3 +343,18 @@ def build_failed(error: DedupeError, label: str, more: str = "") -> DedupeError:
         hint=_AGAIN,
         **{**error.facts, "index": label},
     )
+
+
+def look_for_others(error: DedupeError, also_damaged: Collection[str]) -> None:
+    """Raise DuplicatesLeft if the index of another damaged key refused a change."""
+    cause = error.__cause__
+    if error.facts.get("sqlstate") != DUPLICATES or not isinstance(cause, psycopg.Error):
+        return
+    label = f"{cause.diag.schema_name}.{cause.diag.constraint_name}"
+    if label in also_damaged:
+        raise DuplicatesLeft(
+            f"the index {label} refuses a row that has a twin under its own key",
+            hint=f"Repair the key of {label} first.",
+            index=label,
+            sqlstate=DUPLICATES,
+        ) from error

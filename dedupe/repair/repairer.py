@@ -13,8 +13,6 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 
-import psycopg
-
 from .. import journal
 from ..connect import Database
 from ..errors import (
@@ -41,7 +39,7 @@ from .endgame import Endgame
 from .loading import PIECE_ROWS, load_round
 from .locking import jitter, lock_run, may_pass
 from .preparing import drop_helpers, prepare
-from .rebuild import DUPLICATES
+from .rebuild import DUPLICATES, look_for_others
 from .resolving import resolve_references
 from .result import Result, summary
 from .taking import count_skipped, stuck
@@ -184,6 +182,8 @@ class Repairer:
         last_round = known.round + MOST_ROUNDS - 1
         # Of a later round that another call began, the plan is not at hand.
         plan = self._plan if known.round == 1 and not self._stale else None
+        # What was in the way when an earlier call ended need not be there any more.
+        first = known.round if self._stale else 0
         fresh = False
         while True:
             known = journal.known_run(writer, self._run)
@@ -197,12 +197,15 @@ class Repairer:
                 again = self._look_again(known.round, fresh=fresh)
             plan, fresh = again, False
             if again is not None and (again.groups or again.changed):
-                if known.round >= last_round or stuck(writer, self._run, known.round):
+                if known.round >= last_round or (
+                    known.round > first and stuck(writer, self._run, known.round)
+                ):
                     return again.groups + again.changed + again.kept_apart, ()
                 self._next_round(writer, again, known.round + 1)
                 continue
             if again is not None:
                 return again.kept_apart, ()
+            self._telling.check_stop()
             try:
                 return 0, self._endgame.build(writer)
             except DuplicatesLeft:
@@ -331,7 +334,7 @@ class Repairer:
     def _halved(
         self, batches: Batches, round_: int, done: int, part: list[int], error: DedupeError
     ) -> float:
-        self._look_for_others(error)
+        look_for_others(error, self._also_damaged)
         if len(part) == 1:
             twins = error.facts.get("sqlstate") == DUPLICATES
             if twins and batches.join(round_, part[0]):
@@ -342,20 +345,6 @@ class Repairer:
         middle = len(part) // 2
         first = self._one_batch(batches, round_, done, part[:middle])
         return first + self._one_batch(batches, round_, part[middle - 1], part[middle:])
-
-    def _look_for_others(self, error: DedupeError) -> None:
-        """Raise DuplicatesLeft if the index of another damaged key refused a change."""
-        cause = error.__cause__
-        if error.facts.get("sqlstate") != DUPLICATES or not isinstance(cause, psycopg.Error):
-            return
-        label = f"{cause.diag.schema_name}.{cause.diag.constraint_name}"
-        if label in self._also_damaged:
-            raise DuplicatesLeft(
-                f"the index {label} refuses a row that has a twin under its own key",
-                hint=f"Repair the key of {label} first.",
-                index=label,
-                sqlstate=DUPLICATES,
-            ) from error
 
     def _look_again(self, round_: int, *, fresh: bool = False) -> Plan | None:
         """Scan anew and plan what was found by the same policies; None: the key holds."""

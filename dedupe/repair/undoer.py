@@ -143,6 +143,12 @@ class Undoer:
         """Make the unique index a plain one, so that duplicates can come back."""
         writer = self._writer
         begun = journal.told(writer, self._run, "make plain")
+        if begun is None and not writer.rows(
+            f"SELECT 1 FROM {SCHEMA}.entry e WHERE e.run = $1::text AND {standing('e')} LIMIT 1",
+            [self._run],
+        ):
+            # Nothing comes back: the index may stay what it is.
+            return ()
         if begun is not None:
             facts = json.loads(begun)
             make_plain(writer, facts["oid"], drop, self._telling.say)
