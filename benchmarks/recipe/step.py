@@ -30,7 +30,7 @@ def main() -> None:
 
     done = run_recipe(
         load_recipe("mastodon"), place, dsn,
-        live=True, defaults=True, execute=True, reason=OWN_NAME, on_progress=note,
+        defaults=True, execute=True, reason=OWN_NAME, on_progress=note,
     )
     print(
         json.dumps(

@@ -25,13 +25,19 @@ _BUILT = "built.json"
 
 
 def end(
-    database: Database, fit: Fit, path: Path, runs: Sequence[str], reason: str | None
+    database: Database,
+    fit: Fit,
+    path: Path,
+    runs: Sequence[str],
+    reason: str | None,
+    *,
+    alone: bool,
 ) -> int:
     """Do what is left to do after the repair of all keys; returns counters made anew.
 
     Counters of the rows that ``runs`` touched are counted again; indexes that are not unique
-    and suffer from the same cause are built anew without blocking anybody, once for the
-    directory; materialized views are refreshed.
+    and suffer from the same cause are built anew, without blocking anybody unless ``alone``,
+    once for the directory; materialized views are refreshed.
     """
     recipe = fit.recipe
     with database.open_writer("pgmend recipe") as writer:
@@ -40,7 +46,7 @@ def end(
         for name in recipe.rebuild:
             oid = _found(writer, name, "i")
             if oid is not None and name not in built:
-                rebuild(writer, oid, lambda _: None)
+                rebuild(writer, oid, lambda _: None, alone=alone)
                 built.append(name)
                 write_file(path / _BUILT, built)
         for after in recipe.afterwards:

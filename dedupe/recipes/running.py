@@ -103,7 +103,8 @@ def run_recipe(
     path = Path(place)
     asked = place_of(redis, redis_namespace)
     work = Work(
-        database, recipe, path, decisions or Decisions(), jobs, memory, nice, on_progress, stop
+        database, recipe, path, decisions or Decisions(), jobs, memory, nice, on_progress, stop,
+        alone=recipe.before.alone and not live,
     )
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     with owned(path):
@@ -130,7 +131,10 @@ def run_recipe(
                 work.carry_out(key, plan, reason, _behind(plans[number:]))
                 for number, (key, plan) in enumerate(plans, 1)
             ]
-            counted = end(database, fit, path, [step.run_id for step in steps], reason)
+            counted = end(
+                database, fit, path, [step.run_id for step in steps], reason,
+                alone=recipe.before.alone and not live,
+            )
         else:
             steps, counted = [_shown(key, plan) for key, plan in plans], 0
     left = any(step.status == "left" for step in steps)

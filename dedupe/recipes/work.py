@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -85,8 +86,12 @@ class Work:
         nice: float,
         on_progress: OnRecipeProgress | None,
         stop: threading.Event | None,
+        *,
+        alone: bool,
     ) -> None:
         self._database = database
+        #: whether nobody else is connected: then indexes are built by the faster way
+        self._alone = alone
         self._recipe = recipe
         self._path = path
         self.decisions = decisions
@@ -255,6 +260,9 @@ class Work:
         self, key: RecipeKey, plan: Plan, reason: str | None, behind: set[str]
     ) -> Result:
         """Repair a key; what index is in its way becomes a plain one until its own turn."""
+        # Its own as well: of some groups a twin is left to be decided about in the next round.
+        if key.index is not None:
+            behind.add(key.index)
         while True:
             try:
                 return repair(
@@ -266,7 +274,8 @@ class Work:
                     create_index=key.create,
                     also_damaged=behind,
                     proved=self._proved,
-                    on_progress=lambda event: self._tell(key.id, event),
+                    alone=self._alone,
+                    on_progress=partial(self._tell, key.id),
                     stop=self._stop,
                 )
             except DuplicatesLeft as error:
@@ -276,6 +285,8 @@ class Work:
                 # One that cannot be made plain leaves the groups that it refuses.
                 behind.remove(label)
                 self._set_aside(label)
+                if label == key.index:
+                    key = replace(key, create=key.name)
 
     def _set_aside(self, label: str) -> None:
         with self._database.open_writer("pgmend recipe") as writer:
@@ -299,7 +310,7 @@ class Work:
         with self._database.open_writer("pgmend recipe") as writer:
             key = resolved_key(writer, plan.run, plan.key)
             if key.index_oid is not None:
-                rebuild(writer, key.index_oid, lambda _: None)
+                rebuild(writer, key.index_oid, lambda _: None, alone=self._alone)
         mark.touch()
         sync_directory(plan.run.path)
 

@@ -29,9 +29,19 @@ class Endgame:
     """What one repair does with the index of its key."""
 
     def __init__(
-        self, plan: Plan, table: Relation, telling: Telling, create: str | None
+        self,
+        plan: Plan,
+        table: Relation,
+        telling: Telling,
+        create: str | None,
+        *,
+        alone: bool,
     ) -> None:
-        """``create`` names the unique index to make where the key has none, or a plain one."""
+        """``create`` names the unique index to make where the key has none, or a plain one.
+
+        ``alone``: nobody else is connected, and the faster way to build may stop writers.
+        """
+        self._alone = alone
         self._plan = plan
         self._run = plan.run.id
         self._table = table
@@ -94,7 +104,7 @@ class Endgame:
             if self._plain(writer, key):
                 make_unique(writer, key.index_oid, self._telling.say)
             else:
-                rebuild(writer, key.index_oid, self._telling.say)
+                rebuild(writer, key.index_oid, self._telling.say, alone=self._alone)
             journal.tell(writer, self._run, "rebuilt", self._plan.key_name)
             return (self._plan.key_name,)
         if self._create is None:

@@ -42,6 +42,7 @@ def repair(
     assume_disk: bool = False,
     also_damaged: Collection[str] = (),
     proved: set[int] | None = None,
+    alone: bool = False,
     on_progress: OnRepairProgress | None = None,
     stop: threading.Event | None = None,
 ) -> Result:
@@ -60,7 +61,8 @@ def repair(
     ``also_damaged``: indexes (``schema.name``) of other keys that hold duplicates; one that
     refuses a change raises DuplicatesLeft, in place of leaving the group as it is.
     ``proved``: oids of indexes that an earlier repair in this process has proved, while nobody
-    could damage them; those that this one proves are added. ``stop`` ends it between two
+    could damage them; those that this one proves are added. ``alone``: nobody else is connected,
+    so indexes are built by the faster way that stops writers. ``stop`` ends it between two
     batches.
 
     Writes: the rows of the plan and those that point at them, the journal in its schema,
@@ -104,7 +106,8 @@ def repair(
             losers=plan.losers,
         )
         endgame = Endgame(
-            plan, pointing[0].relations[pointing[0].root], telling, create_index
+            plan, pointing[0].relations[pointing[0].root], telling, create_index,
+            alone=alone,
         )
         if known is not None and known.state == "repaired" and not endgame.wanted(session, key):
             return summary(session, base, already_done=True, status="repaired", left=0)
@@ -131,6 +134,6 @@ def repair(
             database, plan, pointing, telling,
             reason=reason, triggers_off=triggers == "off", nice=nice, max_lag=max_lag, lock=lock,
             also_damaged=also_damaged,
-            proved=set() if proved is None else proved, endgame=endgame,
+            proved=set() if proved is None else proved, alone=alone, endgame=endgame,
         )
         return repairer.go(base)

@@ -126,10 +126,13 @@ def build_helper(
     reference: Reference,
     child: Relation,
     tell: Callable[[str], None],
+    *,
+    alone: bool,
 ) -> None:
     """Build the helper index of a reference, or take the one of an earlier session.
 
-    SHARE UPDATE EXCLUSIVE on the child while it is built; on a partitioned table, SHARE.
+    SHARE UPDATE EXCLUSIVE on the child while it is built; on a partitioned table, or where
+    nobody else is connected (``alone``), SHARE, which takes half the time.
     Raises FailureError.
     """
     name = helper_name(run, reference)
@@ -145,7 +148,7 @@ def build_helper(
             return
         drop_helper(writer, run, reference, child)
     tell(f"building an index on {child.label} ({', '.join(reference.columns)})")
-    concurrently = "" if child.partitioned else "CONCURRENTLY "
+    concurrently = "" if child.partitioned or alone else "CONCURRENTLY "
     only = "" if child.partitioned else "ONLY "
     writer.alone(
         f"CREATE INDEX {concurrently}{quoted(name)} ON {only}{child.sql}"

@@ -31,11 +31,14 @@ def prepare(
     untrusted: int | None,
     telling: Telling,
     proved: set[int],
+    *,
+    alone: bool,
 ) -> None:
     """Prove every index that finds child rows or that a foreign key's check may use.
 
     Those of all ``pointing``, but ``untrusted``, the index that is repaired, and those that
-    are ``proved`` already; what is proved here is added. What cannot be proved is rebuilt, and
+    are ``proved`` already; what is proved here is added. ``alone``: helper indexes may be built
+    by the faster way that stops writers. What cannot be proved is rebuilt, and
     a child without an index on its reference gets one. Reads each heap once for each of
     its indexes, two at a time, in sessions that ``another`` opens. Raises DuplicatesLeft
     (another key is violated), UnprovenIndex, RepairStopped, FailureError.
@@ -55,7 +58,7 @@ def prepare(
             found = finding_indexes(writer, reference, child)
             if all(oid == untrusted for oid, *_ in found):
                 journal.tell(writer, run, "helper index", helper_name(run, reference))
-                build_helper(writer, run, reference, child, say)
+                build_helper(writer, run, reference, child, say, alone=alone)
             for oid, method in usable_indexes(writer, reference, child):
                 (provable if method == "btree" else others)[oid] = None
         for relation in references.relations.values():

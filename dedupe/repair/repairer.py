@@ -71,6 +71,7 @@ class Repairer:
         lock: bool,
         also_damaged: Collection[str],
         proved: set[int],
+        alone: bool,
         endgame: Endgame,
     ) -> None:
         self._database = database
@@ -90,6 +91,7 @@ class Repairer:
         self._lock = lock
         self._also_damaged = also_damaged
         self._proved = proved
+        self._alone = alone
         self._endgame = endgame
         self._size = _FIRST_BATCH
         self._stale = False
@@ -106,7 +108,7 @@ class Repairer:
             key = resolved_key(writer, self._plan.run, self._plan.key)
             prepare(
                 writer, lambda: self._database.open(self._name), self._run, self._pointing,
-                key.index_oid, self._telling, self._proved,
+                key.index_oid, self._telling, self._proved, alone=self._alone,
             )
             batches = [
                 Batches(
@@ -334,11 +336,13 @@ class Repairer:
     def _halved(
         self, batches: Batches, round_: int, done: int, part: list[int], error: DedupeError
     ) -> float:
-        look_for_others(error, self._also_damaged)
+        own = f"{self._table.schema}.{self._plan.key_name}"
+        look_for_others(error, {label for label in self._also_damaged if label != own})
         if len(part) == 1:
             twins = error.facts.get("sqlstate") == DUPLICATES
             if twins and batches.join(round_, part[0]):
                 return self._one_batch(batches, round_, done, part)
+            look_for_others(error, self._also_damaged)
             for group in batches.skip(round_, part[0], error.message):
                 self._telling.say(f"group {group} was left as it is: {error.message}")
             return 0.0
