@@ -124,6 +124,7 @@ def test_all_that_is_damaged_is_repaired_and_can_be_taken_back(
     assert state(database) == before
 
 
+@pytest.mark.grows
 def test_killed_at_any_moment_it_goes_on_to_the_same_end(
     instance: tuple[str, str], lab: Server, tmp_path: Path
 ) -> None:

@@ -31,7 +31,7 @@ def rows(recipe: Recipe) -> Iterator[str]:
         where = f" where `{key.where}`" if key.where else ""
         said = [
             f"`{step.id}`",
-            f"`{step.table}` ({', '.join(f'`{part}`' for part in key.key)}){where}",
+            f"`{step.table}` ({', '.join(f'`{part}`' for part in key.key)}){where}: `{key.name}`",
             "; ".join(map(outcome, step.cases)),
         ]
         if tool is not None:
