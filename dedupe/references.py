@@ -44,10 +44,7 @@ class References:
         """Tables that may lose rows, the root first."""
         found = dict.fromkeys([self.root])
         for reference in self.references:
-            if (
-                reference.lose or reference.child in self.vanishing
-                or self.relations[reference.child].keys
-            ):
+            if reference.child in self.vanishing or self.relations[reference.child].keys:
                 found[reference.child] = None
         return tuple(found)
 
@@ -98,11 +95,7 @@ def load_references(
             child
             for child in dict.fromkeys(r.child for r in references)
             if child not in seen
-            and (
-                relations[child].keys
-                or child in vanishing
-                or any(r.lose for r in references if r.child == child)
-            )
+            and (relations[child].keys or child in vanishing)
         ]
         seen.update(pending)
         level += 1
