@@ -62,12 +62,12 @@ def repair(
     refuses a change raises DuplicatesLeft, in place of leaving the group as it is.
     ``proved``: oids of indexes that an earlier repair in this process has proved, while nobody
     could damage them; those that this one proves are added. ``alone``: nobody else is connected,
-    so indexes are built by the faster way that stops writers. ``stop`` ends it between two
-    batches.
+    so batches may hold their locks for seconds, and indexes are built by the faster way that
+    stops writers. ``stop`` ends it between two batches.
 
     Writes: the rows of the plan and those that point at them, the journal in its schema,
     helper indexes on children (dropped at the end), the unique index. Locks: rows
-    of one batch for about half a second; no lock is waited for longer than two seconds,
+    of one batch for about half a second (``alone``: five); no lock is waited for longer than two seconds,
     but by the index builds, which block no reader and no writer. Memory: one batch of
     numbers; the rows stay on the server.
 

@@ -46,7 +46,10 @@ from .taking import count_skipped, stuck
 from .telling import Telling
 
 MOST_ROUNDS = 5
+#: a batch's; its locks are held as long
 _TARGET_SECONDS = 0.5
+#: the same where nobody else is connected who could wait for them
+_TARGET_ALONE = 5.0
 _FIRST_BATCH = 100
 _LARGEST_BATCH = 20_000
 _LOCK_TRIES = 8
@@ -92,6 +95,7 @@ class Repairer:
         self._also_damaged = also_damaged
         self._proved = proved
         self._alone = alone
+        self._target = _TARGET_ALONE if alone else _TARGET_SECONDS
         self._endgame = endgame
         self._size = _FIRST_BATCH
         self._stale = False
@@ -327,10 +331,10 @@ class Repairer:
                 continue
             else:
                 took = time.monotonic() - started
-                if took < _TARGET_SECONDS / 2:
+                if took < self._target / 2:
                     self._size = min(_LARGEST_BATCH, self._size * 2)
-                elif took > _TARGET_SECONDS:
-                    self._size = max(1, int(self._size * _TARGET_SECONDS / took))
+                elif took > self._target:
+                    self._size = max(1, int(self._size * self._target / took))
                 return took
 
     def _halved(
