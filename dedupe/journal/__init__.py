@@ -15,23 +15,39 @@ from .reading import (
     known_run,
 )
 from .tables import SCHEMA, database_of, ensure, exists, standing, things_in_schema
-from .writing import add_shape, begin, image, image_settings, tell, told, value
+from .writing import (
+    add_shape,
+    begin,
+    changed_entry,
+    enter_batch,
+    image,
+    image_settings,
+    insert_entries,
+    next_batch,
+    tell,
+    told,
+    value,
+)
 
 __all__ = [
     "SCHEMA",
     "JournalRun",
     "add_shape",
     "begin",
+    "changed_entry",
     "database_of",
     "ensure",
+    "enter_batch",
     "exists",
     "find_run",
     "image",
     "image_settings",
+    "insert_entries",
     "journal_drop",
     "journal_export",
     "journal_runs",
     "known_run",
+    "next_batch",
     "standing",
     "tell",
     "things_in_schema",

@@ -119,3 +119,61 @@ def told(session: Session, run: str, kind: str) -> str | None:
         [run, kind],
     )
     return rows[0][0] if rows else None
+
+
+def insert_entries(entries: Sequence[str]) -> str:
+    """Write the statement that enters what SELECTs give, as ``changed_entry`` writes them.
+
+    Parameters: run, batch.
+    """
+    return (
+        f"INSERT INTO {SCHEMA}.entry (run, batch, shape, action, groups, before, after,"
+        " old_relid, old_place, old_version, relid, place, version)"
+        f" SELECT $1::text, $2::int4, * FROM ({' UNION ALL '.join(entries)}) s (shape, action,"
+        " groups, before, after, old_relid, old_place, old_version, relid, place, version)"
+    )
+
+
+def changed_entry(shape: int, groups: str, source: str) -> str:
+    """Write the SELECT of the entries for the updated rows of a CTE.
+
+    ``source`` has before, after, old_relid, old_place, version, relid and place.
+    """
+    return (
+        f"SELECT {shape}, 'u', {groups}, before, after, old_relid, old_place, version, relid,"
+        f" place, pg_catalog.pg_current_xact_id()::xid::text FROM {source}"
+    )
+
+
+def next_batch(session: Session, run: str) -> int:
+    """Return the number of a run's next batch."""
+    (number,) = session.row(
+        f"SELECT coalesce(max(number), 0) + 1 FROM {SCHEMA}.batch WHERE run = $1::text", [run]
+    )
+    return int(number)
+
+
+def enter_batch(
+    writer: Writer,
+    *,
+    run: str,
+    number: int,
+    round_: int,
+    groups: int,
+    deleted: int,
+    changed: int,
+    seconds: float,
+) -> None:
+    """Enter a batch, and the file numbers of the heaps that its entries are about.
+
+    Only inside ``writing``, in the transaction of its changes.
+    """
+    writer.rows(
+        f"INSERT INTO {SCHEMA}.batch (run, number, round, groups, deleted, changed, at, seconds,"
+        " heaps) VALUES ($1, $2, $3, $4, $5, $6, pg_catalog.now(), $7,"
+        " (SELECT coalesce(pg_catalog.jsonb_object_agg(h.relid,"
+        " pg_catalog.pg_relation_filenode(h.relid)), '{}')::text"
+        " FROM (SELECT DISTINCT coalesce(e.relid, e.old_relid) AS relid"
+        f" FROM {SCHEMA}.entry e WHERE e.run = $1 AND e.batch = $2) h))",
+        [run, number, round_, groups, deleted, changed, seconds],
+    )

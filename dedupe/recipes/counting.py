@@ -11,13 +11,21 @@ import time
 from collections.abc import Sequence
 
 from .. import journal
-from ..journal import SCHEMA, add_shape, image, standing
+from ..journal import (
+    SCHEMA,
+    add_shape,
+    changed_entry,
+    enter_batch,
+    image,
+    insert_entries,
+    next_batch,
+    standing,
+)
 from ..key import MatchKey
 from ..policy import Keep, Loser, Policy, policies_to_json
 from ..relation import Relation
 from ..repair.pointing import at
 from ..repair.statements import BY_HASH, BY_HEAP
-from ..repair.taking import HEAPS_OF_BATCH
 from ..surroundings import Surroundings
 from ..table import quoted
 from ..writer import Writer
@@ -173,10 +181,8 @@ def _change(writer: Writer, table: Relation, counters: Sequence[Counter], run: s
         started = time.monotonic()
         with writer.writing({**BY_HASH, "search_path": writer.own_search_path}):
             shape = add_shape(writer, run, table, kept)
-            (number,) = writer.row(
-                f"SELECT coalesce(max(number), 0) + 1 FROM {SCHEMA}.batch WHERE run = $1::text",
-                [run],
-            )
+            number = next_batch(writer, run)
+            entries = [changed_entry(shape, "ARRAY[$2::int4]", "u")]
             (count,) = writer.row(
                 f'WITH g AS MATERIALIZED (SELECT t.ctid AS place, w.relid, w.version, w."values",'
                 f" {image(kept, 't')} AS before FROM pg_temp.pgmend_count w JOIN {table.source} t"
@@ -186,19 +192,19 @@ def _change(writer: Writer, table: Relation, counters: Sequence[Counter], run: s
                 f" WHERE {at('t', table, 'g.relid', 'g.place')} RETURNING g.relid AS old_relid,"
                 f" g.place AS old_place, g.version, g.before, {image(kept, 't')} AS after,"
                 " t.tableoid AS relid, t.ctid AS place),"
-                f" j AS (INSERT INTO {SCHEMA}.entry (run, batch, shape, action, groups, before,"
-                " after, old_relid, old_place, old_version, relid, place, version)"
-                f" SELECT $1::text, $2::int4, {shape}, 'u', ARRAY[$2::int4], before, after,"
-                " old_relid, old_place, version, relid, place,"
-                " pg_catalog.pg_current_xact_id()::xid::text FROM u)"
+                f" j AS ({insert_entries(entries)})"
                 " SELECT count(*) FROM u",
                 [run, number, first, first + _BATCH],
             )
-            writer.rows(
-                f"INSERT INTO {SCHEMA}.batch (run, number, round, groups, deleted, changed, at,"
-                f" seconds, heaps) VALUES ($1, $2, 1, 0, 0, $3, pg_catalog.now(), $4,"
-                f" {HEAPS_OF_BATCH})",
-                [run, number, count, time.monotonic() - started],
+            enter_batch(
+                writer,
+                run=run,
+                number=number,
+                round_=1,
+                groups=0,
+                deleted=0,
+                changed=count,
+                seconds=time.monotonic() - started,
             )
         changed += count
     return changed

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 
 from ..errors import UnplannedEffect
-from ..journal import SCHEMA, add_shape
+from ..journal import SCHEMA, add_shape, enter_batch, next_batch
 from ..key import ResolvedKey
 from ..policy import Policy
 from ..references import References
@@ -27,7 +27,6 @@ from .statements import (
     keepers_of,
 )
 from .taking import (
-    HEAPS_OF_BATCH,
     RESOLVE_KEEPERS,
     ROOT_LOSERS,
     SKIP_CHANGED,
@@ -245,7 +244,7 @@ class Batches:
             )
             if survivors:
                 meant_updates[oid] = survivors
-        number = self._next_number()
+        number = next_batch(writer, self._run)
         if meant_deletes:
             shapes = self._known_shapes()
             deletes, updates = sorted(meant_deletes), sorted(meant_updates)
@@ -271,7 +270,7 @@ class Batches:
         """Rename or blank the losers."""
         writer, loser = self._writer, self._policy.loser
         root = self._references.relations[self._references.root]
-        number = self._next_number()
+        number = next_batch(writer, self._run)
         (meant,) = writer.row(f"SELECT count(*) FROM {LOSER}")
         if meant:
             writer.set_local({**BY_HEAP, "search_path": self._key.search_path})
@@ -293,13 +292,6 @@ class Batches:
             number, round_, started, deleted={}, changed={root.oid: meant} if meant else {}
         )
 
-    def _next_number(self) -> int:
-        (number,) = self._writer.row(
-            f"SELECT coalesce(max(number), 0) + 1 FROM {SCHEMA}.batch WHERE run = $1::text",
-            [self._run],
-        )
-        return int(number)
-
     def _enter(
         self,
         number: int,
@@ -316,15 +308,15 @@ class Batches:
             " AND grp IS DISTINCT FROM $1::int4",
             [self._continued],
         )
-        seconds = time.monotonic() - started
-        self._writer.rows(
-            f"INSERT INTO {SCHEMA}.batch (run, number, round, groups,"
-            " deleted, changed, at, seconds, heaps) VALUES ($1, $2, $3, $4, $5, $6,"
-            f" pg_catalog.now(), $7, {HEAPS_OF_BATCH})",
-            [
-                self._run, number, round_, groups, sum(deleted.values()), sum(changed.values()),
-                seconds,
-            ],
+        enter_batch(
+            self._writer,
+            run=self._run,
+            number=number,
+            round_=round_,
+            groups=groups,
+            deleted=sum(deleted.values()),
+            changed=sum(changed.values()),
+            seconds=time.monotonic() - started,
         )
 
     def _compare(self, counted: list[int], meant: list[int], oids: Sequence[int]) -> None:

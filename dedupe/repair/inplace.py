@@ -9,7 +9,7 @@ Source: https://www.postgresql.org/docs/current/queries-with.html
 
 from __future__ import annotations
 
-from ..journal import SCHEMA, image
+from ..journal import SCHEMA, changed_entry, image, insert_entries
 from ..key import ResolvedKey
 from ..policy import Loser
 from ..relation import Column, Relation
@@ -81,10 +81,7 @@ def change_in_place(loser: Loser, root: Relation, kept: tuple[Column, ...], shap
         f" WHERE {at('t', root, 'g.relid', 'g.place')} RETURNING g.relid AS old_relid,"
         f" g.place AS old_place, g.version, g.grp, g.before, {image(kept, 't')} AS after,"
         " t.tableoid AS relid, t.ctid AS place),"
-        f" j AS (INSERT INTO {SCHEMA}.entry (run, batch, shape, action, groups, before,"
-        " after, old_relid, old_place, old_version, relid, place, version)"
-        f" SELECT $1::text, $2::int4, {shape}, 'u', ARRAY[grp], before, after, old_relid,"
-        " old_place, version, relid, place, pg_catalog.pg_current_xact_id()::xid::text FROM u)"
+        f" j AS ({insert_entries([changed_entry(shape, 'ARRAY[grp]', 'u')])})"
         " SELECT count(*) FROM u"
     )
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..journal import SCHEMA, image
+from ..journal import SCHEMA, changed_entry, image, insert_entries
 from ..policy import CHOSEN, Policy
 from ..references import References
 from ..relation import ChildKey, Column, Relation
@@ -230,19 +230,10 @@ class Statements:
                 f" g.before, {image(kept, 't')} AS after, t.tableoid AS relid, t.ctid AS place,"
                 f" {self._as_meant(relation, columns)} AS as_meant)"
             )
-            entries.append(
-                f"SELECT {shapes.changed[oid]}, 'u', groups, before, after, old_relid, old_place,"
-                " version, relid, place, pg_catalog.pg_current_xact_id()::xid::text"
-                f" FROM u{place}"
-            )
+            entries.append(changed_entry(shapes.changed[oid], "groups", f"u{place}"))
             counts.append(f"(SELECT count(*) FROM u{place} WHERE as_meant)")
         return (
-            f"WITH {', '.join(ctes)}, j AS (INSERT INTO {SCHEMA}.entry (run, batch, shape,"
-            " action, groups, before, after, old_relid, old_place, old_version, relid, place,"
-            " version)"
-            " SELECT $1::text, $2::int4, * FROM ("
-            f"{' UNION ALL '.join(entries)}) s (shape, action, groups, before, after, old_relid,"
-            " old_place, old_version, relid, place, version))"
+            f"WITH {', '.join(ctes)}, j AS ({insert_entries(entries)})"
             f" SELECT {', '.join(counts)}, $3::int4"
         )
 

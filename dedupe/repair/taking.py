@@ -122,12 +122,6 @@ RESOLVE_KEEPERS = (
     f"UPDATE {LOSER} l SET keeper_relid = k.keeper_relid, keeper = k.keeper"
     f" FROM {LOSER} k WHERE l.keeper_relid = k.relid AND l.keeper = k.place"
 )
-#: The file numbers of the heaps that a batch's entries are about. Parameters: run, batch.
-HEAPS_OF_BATCH = (
-    "(SELECT coalesce(pg_catalog.jsonb_object_agg(h.relid, pg_catalog.pg_relation_filenode("
-    "h.relid)), '{}')::text FROM (SELECT DISTINCT coalesce(e.relid, e.old_relid) AS relid"
-    f" FROM {SCHEMA}.entry e WHERE e.run = $1 AND e.batch = $2) h)"
-)
 
 
 def count_skipped(session: Session, run: str, round_: int) -> int:
