@@ -11,10 +11,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import psycopg
 from psycopg import sql
 
-from ..errors import DedupeError, LockNotAvailable, QueryFailed, ServerUnavailable, UndoRefused
+from ..errors import DedupeError, LockNotAvailable, QueryFailed, ServerUnavailable
 from ..key.catalog import qualified
 from ..session import Session
 from ..table import quoted
@@ -24,7 +23,7 @@ from .rebuild import build, build_failed
 Tell = Callable[[str], None]
 
 _ATTEMPTS = 20
-_DEADLOCK, _DEPENDED_ON = "40P01", "2BP01"
+_DEADLOCK = "40P01"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +65,6 @@ class IndexShape:
     def create(self, name: str, how: str) -> str:
         """Write the statement that makes the same index under a name."""
         return f"CREATE {how} {quoted(name)} ON {self.rest}"
-
 
 
 def describe_index(session: Session, index_oid: int) -> IndexShape | None:
@@ -167,21 +165,13 @@ def build_beside(
 
 
 def in_one_transaction(writer: Writer, work: Callable[[], None]) -> None:
-    """Run it, again while a lock is not to be had; raises UndoRefused for what depends on it."""
+    """Run it, again while a lock is not to be had. Raises what the server says."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             with writer.writing():
                 work()
         except QueryFailed as error:
             state = error.facts.get("sqlstate")
-            if state == _DEPENDED_ON:
-                cause = error.__cause__
-                detail = cause.diag.message_detail if isinstance(cause, psycopg.Error) else None
-                raise UndoRefused(
-                    f"something else depends on what would be dropped: {detail or error.message}",
-                    hint="Drop that first, or give --side-table.",
-                    reasons=(detail or error.message,),
-                ) from error
             busy = isinstance(error, LockNotAvailable) or state == _DEADLOCK
             if not busy or attempt == _ATTEMPTS:
                 raise

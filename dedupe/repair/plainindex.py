@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..errors import UndoRefused
+import psycopg
+
+from ..errors import QueryFailed, UndoRefused
 from ..key.catalog import qualified
 from ..session import Session
 from ..table import quoted
@@ -34,6 +36,7 @@ from .beside import (
 from .hangers import Hanger, hangers
 
 _MARK = "pgmend.make_plain"
+_DEPENDED_ON = "2BP01"
 
 
 def restoring(session: Session, index_oid: int) -> tuple[str, ...]:
@@ -216,7 +219,7 @@ def _swap(
         for statement in todo["dress"]:
             writer.rows(statement)
 
-    in_one_transaction(writer, swap)
+    _in_place(writer, swap)
 
 
 def _replace_tree(
@@ -252,8 +255,24 @@ def _replace_tree(
                 writer.rows(statement)
 
     tell(f"replaces the partitioned index {index.label}: its table is locked while it is built")
-    in_one_transaction(writer, swap)
+    _in_place(writer, swap)
     _told(tell, index.label, must_go)
+
+
+def _in_place(writer: Writer, swap: Callable[[], None]) -> None:
+    """Swap in one transaction; raises UndoRefused for what depends on what is dropped."""
+    try:
+        in_one_transaction(writer, swap)
+    except QueryFailed as error:
+        if error.facts.get("sqlstate") != _DEPENDED_ON:
+            raise
+        cause = error.__cause__
+        detail = cause.diag.message_detail if isinstance(cause, psycopg.Error) else None
+        raise UndoRefused(
+            f"something else depends on what would be dropped: {detail or error.message}",
+            hint="Drop that first, or give --side-table.",
+            reasons=(detail or error.message,),
+        ) from error
 
 
 def _told(tell: Tell, label: str, gone: Sequence[Hanger]) -> None:
