@@ -182,7 +182,7 @@ def plan_with(
         # All that is known of the groups is known only now.
         facts.update(planner.facts())
         facts["fingerprint"] = digest.hexdigest()
-        facts["references"] = _planned_of_all(session, pointing)
+        facts["references"] = [asdict(one) for one in _planned(session, pointing)]
         facts["statements"] = list(
             dict.fromkeys(one for rule in rules for one in _shapes(rule[1], rule[0]))
         )
@@ -238,18 +238,15 @@ def _chosen(run: Run, name: str | None) -> int:
     return found[0] if found else 0
 
 
-def _planned_of_all(session: Session, pointing: Sequence[References]) -> list[dict[str, Any]]:
+def _planned(session: Session, pointing: Sequence[References]) -> Iterator[PlannedReference]:
     """Describe the references of all policies; one that several handle alike, once."""
-    found: dict[tuple[object, ...], dict[str, Any]] = {}
-    for references in pointing:
-        for one in _planned(session, references):
-            alike = one.child, one.columns, one.parent, one.constraint, one.handling
-            found.setdefault(alike, asdict(one))
-    return list(found.values())
-
-
-def _planned(session: Session, references: References) -> Iterator[PlannedReference]:
-    for r in references.references:
+    told: set[tuple[object, ...]] = set()
+    for references, r in ((one, r) for one in pointing for r in one.references):
+        handling = "lose" if r.lose else "keep" if r.twin else "re-point"
+        alike = r.child, r.columns, r.parent, r.constraint, handling
+        if alike in told:
+            continue
+        told.add(alike)
         child, parent = references.relations[r.child], references.relations[r.parent]
         (rows,) = session.row(
             # -1: never vacuumed or analyzed.
@@ -265,7 +262,7 @@ def _planned(session: Session, references: References) -> Iterator[PlannedRefere
             parent_columns=r.parent_columns,
             constraint=r.constraint,
             on_delete=r.on_delete,
-            handling="lose" if r.lose else "keep" if r.twin else "re-point",
+            handling=handling,
             level=r.level,
             index=finding_index(session, r, child),
             rows=rows,
