@@ -16,6 +16,13 @@ def verify_facts(found: Verification, meant: Meant) -> dict[str, Any]:
     return {
         **meant.facts(),
         "status": "clean" if found.clean else "findings",
+        **verification_facts(found),
+    }
+
+
+def verification_facts(found: Verification) -> dict[str, Any]:
+    """Return what a verification looked at and found, whatever it was about."""
+    return {
         "groups": found.groups,
         "checks": list(found.checks),
         "findings": list(found.findings),
@@ -34,15 +41,18 @@ def print_verification(found: Verification, meant: Meant) -> None:
 
 def undo_facts(result: UndoResult, meant: Meant) -> dict[str, Any]:
     """Return the JSON object of ``undo --json``."""
+    return {**meant.facts(), **put_back_facts(result), "seconds": round(result.seconds, 3)}
+
+
+def put_back_facts(result: UndoResult) -> dict[str, Any]:
+    """Return what an undo put back, or would, whatever it was of."""
     return {
-        **meant.facts(),
         "status": result.status,
         "restored": dict(result.restored),
         "put_back": dict(result.put_back),
         "refused": list(result.refused),
         "already_done": result.already_done,
         "statements": list(result.statements),
-        "seconds": round(result.seconds, 3),
     }
 
 

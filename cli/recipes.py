@@ -10,6 +10,7 @@ import msgspec
 
 from dedupe import Fit, Recipe, RecipeResult, UndoResult, Verification
 
+from . import afterwards
 from .output import FORMAT_VERSION, aligned, counted, one_line, print_fact, print_json
 from .repairing import NOTHING_WRITTEN
 
@@ -228,15 +229,7 @@ def verification_facts(found: Sequence[Verification], place: Path) -> dict[str, 
         "format_version": FORMAT_VERSION,
         "run": str(place),
         "status": "clean" if all(one.clean for one in found) else "findings",
-        "steps": [
-            {
-                "run_id": one.run_id,
-                "groups": one.groups,
-                "checks": list(one.checks),
-                "findings": list(one.findings),
-            }
-            for one in found
-        ],
+        "steps": [{"run_id": one.run_id, **afterwards.verification_facts(one)} for one in found],
     }
 
 
@@ -256,18 +249,7 @@ def undo_facts(done: Sequence[UndoResult], place: Path) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "run": str(place),
-        "steps": [
-            {
-                "run_id": one.run_id,
-                "status": one.status,
-                "restored": dict(one.restored),
-                "put_back": dict(one.put_back),
-                "refused": list(one.refused),
-                "already_done": one.already_done,
-                "statements": list(one.statements),
-            }
-            for one in done
-        ],
+        "steps": [{"run_id": one.run_id, **afterwards.put_back_facts(one)} for one in done],
     }
 
 

@@ -18,10 +18,11 @@ from typing import Any
 
 from .. import journal
 from ..connect import Database
-from ..errors import RepairStopped, UnreadableData, UsageError
+from ..errors import UnreadableData, UsageError
 from ..key import MatchKey, resolve
 from ..plan import Plan
 from ..planning import resolved_key
+from ..repair.telling import stopped
 from ..session import Session
 from ..table import Leaf, load_table, quoted
 from .entries import Entry, read_entry
@@ -129,10 +130,7 @@ class _Looking:
         step = max(1, _BYTES // size)
         for first in range(0, leaf.blocks, step):
             if self._stop is not None and self._stop.is_set():
-                raise RepairStopped(
-                    "stopped at a safe point, as asked",
-                    hint="Give the same command again: it goes on where it stopped.",
-                )
+                raise stopped()
             bounds = [f"({first},0)", f"({first + step},0)"]
             try:
                 with self._session.transaction(settings={"search_path": path}):

@@ -102,9 +102,10 @@ def run_recipe(
     database = connect(db)
     path = Path(place)
     asked = place_of(redis, redis_namespace)
+    alone = recipe.before.alone and not live
     work = Work(
         database, recipe, path, decisions or Decisions(), jobs, memory, nice, on_progress, stop,
-        alone=recipe.before.alone and not live,
+        alone=alone,
     )
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     with owned(path):
@@ -133,7 +134,7 @@ def run_recipe(
             ]
             counted = end(
                 database, fit, path, [step.run_id for step in steps], reason,
-                alone=recipe.before.alone and not live,
+                alone=alone,
             )
         else:
             steps, counted = [_shown(key, plan) for key, plan in plans], 0

@@ -15,11 +15,7 @@ import msgspec
 
 from .. import journal
 from ..connect import Database
-from ..errors import (
-    DuplicatesLeft,
-    RepairStopped,
-    RunMismatch,
-)
+from ..errors import DuplicatesLeft, RunMismatch
 from ..key import MatchKey
 from ..plan import Plan
 from ..planning import plan_with, resolved_key
@@ -28,6 +24,7 @@ from ..repair.executor import repair
 from ..repair.plainindex import finish_plain
 from ..repair.rebuild import rebuild
 from ..repair.result import Result
+from ..repair.telling import stopped
 from ..repair.uniqueindex import is_set_aside, set_aside
 from ..scan.checkpoint import sync_directory
 from ..scan.directory import PLAN_FILE, plain_name
@@ -192,10 +189,7 @@ class Work:
                 on_progress=lambda event, table=table: self._follow(table, event),
             )
             if run.status is not RunStatus.FINISHED:
-                raise RepairStopped(
-                    "stopped at a safe point, as asked",
-                    hint="Give the same command again: it goes on where it stopped.",
-                )
+                raise stopped()
             found[table] = run, usable
         return found
 

@@ -13,6 +13,14 @@ OnRepairProgress = Callable[[RepairProgress], None]
 _EVERY = 0.1
 
 
+def stopped() -> RepairStopped:
+    """Return the error of work that was asked to stop."""
+    return RepairStopped(
+        "stopped at a safe point, as asked",
+        hint="Give the same command again: it goes on where it stopped.",
+    )
+
+
 class Telling:
     """Knows where the work is, and whether it shall stop."""
 
@@ -70,10 +78,7 @@ class Telling:
     def check_stop(self) -> None:
         """Raise RepairStopped if that was asked for."""
         if self._stop is not None and self._stop.is_set():
-            raise RepairStopped(
-                "stopped at a safe point, as asked",
-                hint="Give the same command again: it goes on where it stopped.",
-            )
+            raise stopped()
 
     @property
     def stopping(self) -> bool:

@@ -14,33 +14,12 @@ from dedupe.lab import Server
 from dedupe.recipes import Recipe, read_recipe
 from dedupe.recipes.preconditions import look
 
-TEXT = """
-format = 1
-name = "app"
-title = "An app"
-
-[schema]
-tables = ["things"]
-
-[[index]]
-name = "things_name"
-table = "things"
-key = ["name"]
-
-[[step]]
-id = "things"
-table = "things"
-index = "things_name"
-case = [{ keep = ["oldest"] }]
-
-[before]
-alone = true
-"""
+from ..apps import APP
 
 
 @pytest.fixture
 def recipe() -> Recipe:
-    return read_recipe(TEXT, "app.toml")
+    return read_recipe(APP, "app.toml")
 
 
 def unmet(dsn: str, recipe: Recipe) -> tuple[str, ...]:

@@ -23,30 +23,11 @@ from dedupe.errors import (
 from dedupe.recipes import Recipe, read_recipe, run_recipe
 from dedupe.recipes.workers import Place, find_workers, place_of
 
+from ..apps import APP
 from ..redising import PASSWORD, Sidekiq, redis_server
 from ..scanning import Connection
 
-TEXT = """
-format = 1
-name = "app"
-title = "An app"
-
-[schema]
-tables = ["things"]
-
-[[index]]
-name = "things_name"
-table = "things"
-key = ["name"]
-
-[[step]]
-id = "things"
-table = "things"
-index = "things_name"
-case = [{ keep = ["oldest"] }]
-
-[before]
-alone = true
+TEXT = APP + """\
 redis_set = "processes"
 workers = "Sidekiq"
 redis_known = "stat:processed"
