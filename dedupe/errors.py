@@ -30,6 +30,7 @@
     │   ├── NotReady
     │   ├── LossNotAccepted
     │   ├── ReferenceNotHandled
+    │   ├── NotCovered
     │   ├── SnapshotRequired
     │   └── UndoRefused
     ├── FailureError          the server, the disk or the network failed
@@ -189,6 +190,10 @@ class LossNotAccepted(RefusedError):
 
 class ReferenceNotHandled(RefusedError):
     """A reference points at a key that the repair itself would change (``constraint``)."""
+
+
+class NotCovered(RefusedError):
+    """A snapshot by this provider would not bring the cluster back (``reasons``)."""
 
 
 class SnapshotRequired(RefusedError):
