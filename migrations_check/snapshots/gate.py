@@ -155,7 +155,7 @@ def _remedy(
         return f"Prove it: pgmend guard verify {shlex.quote(str(newest.path))}{drilling}"
     name = newest.receipt.provider if newest else next(iter(guard.providers), "pg_basebackup")
     to = newest.receipt.to if newest else None
-    place = [] if newest and to is None or name in guard.providers else ["--to", to or "DIR"]
+    place = [] if (newest and to is None) or name in guard.providers else ["--to", to or "DIR"]
     words = ["pgmend", "guard", "take", "-d", cluster.conninfo, "--provider", name, *place,
              "--receipts", str(guard.receipts)]
     return (f"Take one and prove it: {shlex.join(words)}; then: pgmend guard verify"
