@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dedupe.connect import Database
-from dedupe.errors import NotCovered, ProviderFailed
+from dedupe.errors import NotCovered, ProviderFailed, SnapshotRequired, UnknownObject
 
 from . import drill as drills
 from .cluster import Cluster, environment
@@ -119,6 +119,34 @@ class Guard:
         )
         return keep_result(kept, "drilled", passed=proof.passed, findings=proof.findings,
                            at=datetime.now(UTC), seconds=seconds)
+
+    def remove(self, snapshot_id: str, name: str, *, to: str | None) -> Snapshot:
+        """Remove a snapshot, whole or half-finished, and its receipt.
+
+        Raises UnknownObject (no such snapshot), SnapshotRequired (it is the last good one of
+        its cluster), ProviderFailed.
+        """
+        known = [one for one in shelf(self.receipts).kept if one.receipt.provider == name]
+        kept = next((one for one in known if one.receipt.snapshot.id == snapshot_id), None)
+        provider = self.provider_of(kept.receipt) if kept else self.provider(name, to=to)[1]
+        found = next((one for one in provider.list() if one.id == snapshot_id), None)
+        if found is None:
+            raise UnknownObject(
+                f"provider {name} has no snapshot {snapshot_id}",
+                hint="See: pgmend guard status", kind="snapshot", name=snapshot_id,
+            )
+        if kept and kept.proved("verified"):
+            identifier = kept.receipt.cluster.system_identifier
+            if not any(one is not kept and one.proved("verified")
+                       and one.receipt.cluster.system_identifier == identifier for one in known):
+                raise SnapshotRequired(
+                    f"snapshot {snapshot_id} is the last good one of its cluster",
+                    hint="Take and verify another one first.", reasons=("it is the last one",),
+                )
+        provider.delete(found)
+        if kept:
+            forget(kept)
+        return found
 
     def thin_out(self, kept: Kept, count: int) -> tuple[Receipt, ...]:
         """Remove what is older than the ``count`` newest good ones; return what was removed.
