@@ -10,16 +10,20 @@ from typing import Any, Literal, TypeVar, cast
 import click
 
 from dedupe.connect import Database
-from dedupe.errors import FailureError, SnapshotRequired, UsageError
+from dedupe.errors import FailureError, RefusedError, SnapshotRequired, UsageError
 from migrations_check import Demand, Guard, Kept, Step, duration, required
 
 from .config import Config
 from .output import note, one_line
+from .repairing import Server
+from .snapshots import receipt_text
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: seconds between two lines of progress, where no bar can be drawn
 _PAUSE = 10.0
+#: why a repair of a rehearsal server needs no snapshot
+_LAB_REASON = "lab server"
 
 
 def receipts_options(command: F) -> F:
@@ -57,6 +61,15 @@ def demand_options(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+def gate_options(command: F) -> F:
+    """Add to a command that writes what it takes instead of asking for the way back."""
+    command = receipts_options(demand_options(command))
+    return click.option(
+        "--without-snapshot", "reason", metavar="REASON",
+        help="Why the database needs no snapshot to go back to.",
+    )(command)
 
 
 def guard_of(config: Config, given: dict[str, Any]) -> Guard:
@@ -136,6 +149,43 @@ def gate(guard: Guard, open_database: Callable[[], Database], demand: Demand) ->
             f"whether there is a snapshot that counts is not known: {error.message}",
             hint=error.hint, reasons=(error.message,),
         ) from error
+
+
+def snapshot_reason(
+    config: Config, given: dict[str, Any], server: Server, database: Database, *, execute: bool
+) -> str | None:
+    """Return what the journal says of the way back: a receipt, or why none is needed.
+
+    Takes the options of the gate out of a command's arguments. Asks nothing unless something
+    is to be written. Raises SnapshotRequired, RefusedError, UsageError.
+    """
+    reason, receipts = given.pop("reason"), given["receipts"]
+    if reason is not None and not reason.strip():
+        raise UsageError(
+            "--without-snapshot says no reason",
+            hint="Write --without-snapshot REASON; it is kept in the journal.",
+        )
+    known = receipts is not None or config.get("guard", "receipts") is not None
+    demand = demand_of(config, given)
+    guard = guard_of(config, given) if known else None
+    for name in ("receipts", "bindir"):
+        given.pop(name, None)
+    if not execute:
+        return None
+    if reason is not None:
+        return str(reason.strip())
+    if server.lab and receipts is None:
+        return _LAB_REASON
+    if guard is None:
+        raise RefusedError(
+            f"nothing shows that {server.place} could be brought back: there is no snapshot of it",
+            hint="If it may be repaired all the same, say why: --without-snapshot REASON. The"
+            " reason is kept in the journal. Else take a snapshot and verify it, and say where"
+            " receipts are: --receipts DIR (see docs/guards.md).",
+        )
+    text = receipt_text(gate(guard, lambda: database, demand))
+    note(f"pgmend: the way back: {text}")
+    return text
 
 
 def refuse(error: SnapshotRequired) -> None:
