@@ -10,11 +10,11 @@ from typing import Any, Literal, TypeVar, cast
 import click
 
 from dedupe.connect import Database
-from dedupe.errors import FailureError, RefusedError, SnapshotRequired, UsageError
-from migrations_check import Demand, Guard, Kept, Step, duration, required
+from dedupe.errors import DedupeError, FailureError, RefusedError, SnapshotRequired, UsageError
+from migrations_check import Demand, Guard, Kept, Receipt, Step, duration, required
 
 from .config import Config
-from .output import note, one_line
+from .output import complain, moment_text, note, one_line
 from .repairing import Server
 from .snapshots import receipt_text
 
@@ -119,6 +119,18 @@ def provider_named(guard: Guard, given: dict[str, Any]) -> tuple[str, str | None
     return str(name), None if to is None else str(Path(to).expanduser().absolute())
 
 
+def provider_to_take(
+    guard: Guard, given: dict[str, Any], *, take: bool
+) -> tuple[str, str | None] | None:
+    """Take out the provider of --take; None without it. Raises UsageError."""
+    if take:
+        return provider_named(guard, given)
+    if given.pop("provider") is not None or given.pop("to") is not None:
+        raise UsageError("--provider and --to say how to --take, which was not said",
+                         hint="Add --take, or leave them out.")
+    return None
+
+
 def telling(*, quiet: bool) -> Callable[[Step], None]:
     """Return what shows the steps of long work on stderr: each new one, and now and then."""
     shown: tuple[str, float] = ("", 0.0)
@@ -195,6 +207,20 @@ def refuse(error: SnapshotRequired) -> None:
         note(f"  {one_line(reason)}")
     if error.hint:
         note(f"HINT: {one_line(error.hint)}")
+
+
+def say_the_way_back(guard: Guard, receipt: Receipt, code: int) -> None:
+    """Say on stderr how to go back to a snapshot, a line a step, ready to paste."""
+    note(f"pgmend: the command failed with {code}. The way back to"
+         f" {moment_text(receipt.snapshot.taken_at)}:")
+    try:
+        steps = guard.provider_of(receipt).steps_back(receipt.snapshot, receipt.cluster)
+    except DedupeError as error:
+        # The code of the command counts, whatever else fails.
+        complain(f"it cannot be told: {error.message}", error.hint)
+    else:
+        for step in steps:
+            note(step)
 
 
 def reasons_of(error: SnapshotRequired) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ from .guard import guard_command
 def status_command(context: click.Context, /, *, as_json: bool, **given: Any) -> int:
     """List the snapshots of every configured provider and receipt; exit code 1 if any is amiss."""
     guard = guard_of(context.obj, given)
-    also = provider_named(guard, given) if given["provider"] else None
+    also = provider_named(guard, given) if given["provider"] or given["to"] else None
     found = status(guard, demand_of(context.obj, {"level": None, **given}).max_age, also)
     if as_json:
         output.print_json(snapshots.status_facts(found))

@@ -19,10 +19,11 @@ from ..guarding import (
     demand_options,
     gate,
     guard_of,
-    provider_named,
     provider_options,
+    provider_to_take,
     receipts_options,
     refuse,
+    say_the_way_back,
     telling,
 )
 from ..options import Connecting, connection_options, taken_from
@@ -53,8 +54,8 @@ def run_command(
     started then.
     """
     guard, demand = guard_of(context.obj, given), demand_of(context.obj, given)
-    taking = provider_named(guard, given) if take else None
-    where = taken_from({k: v for k, v in given.items() if k not in {"provider", "to"}}, context.obj)
+    taking = provider_to_take(guard, given, take=take)
+    where = taken_from(given, context.obj)
     try:
         if taking:
             _take(guard, where, taking, demand, telling(quiet=quiet))
@@ -70,11 +71,7 @@ def run_command(
         output.complain(str(error))
         return error.code
     if code:
-        receipt = kept.receipt
-        output.note(f"pgmend: the command failed with {code}. The way back to"
-                    f" {output.moment_text(receipt.snapshot.taken_at)}:")
-        for step in guard.provider_of(receipt).steps_back(receipt.snapshot, receipt.cluster):
-            output.note(step)
+        say_the_way_back(guard, kept.receipt, code)
     return code
 
 
