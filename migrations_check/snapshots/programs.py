@@ -72,7 +72,7 @@ def run(
     ProgramMissing when it cannot be started.
     """
     name = Path(argv[0]).name
-    last: deque[str] = deque(maxlen=3)
+    last: deque[str] = deque(maxlen=50)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
         try:
             process = subprocess.Popen(
@@ -107,7 +107,7 @@ def run(
                 raise
         if process.returncode:
             raise ProviderFailed(
-                f"{name} failed with {_end(process.returncode)}: {' / '.join(last) or 'no word'}",
+                f"{name} failed with {_end(process.returncode)}: {_told(last)}",
                 hint=hint,
                 provider=provider,
                 code=process.returncode,
@@ -122,6 +122,12 @@ def die_with_parent() -> None:
     Source: https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
     """
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _told(lines: Sequence[str]) -> str:
+    """Return what a program said went wrong, or its last words where it said nothing of that."""
+    wrong = [line for line in lines if re.search(r"\b(error|fatal|panic)\b", line, re.IGNORECASE)]
+    return " / ".join(wrong[:3] or list(lines)[-3:]) or "no word"
 
 
 def _end(code: int) -> str:

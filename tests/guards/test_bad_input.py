@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -70,21 +71,39 @@ def test_a_stop_in_the_middle_of_take_leaves_nothing(guard: Guarded) -> None:
     assert list(guard.receipts.glob("*")) == []
 
 
-@pytest.mark.parametrize("provider", ["pg_basebackup", "pg_dump"])
+REAL = pytest.mark.parametrize("provider", ["pg_basebackup", "pg_dump"])
+
+
+@REAL
 def test_a_full_disk_during_take(guard: Guarded, provider: str) -> None:
     """The tool's own words, no receipt, and the disk is as free as before."""
-    most = 4 << 20 if provider == "pg_basebackup" else 4 << 10
-
-    def full() -> None:
-        # As on a disk with this much room: what writes more gets an error, not a signal.
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-
-    done = guard("take", *guard.db, "--provider", provider, "--to", str(guard.to),
-                 preexec_fn=full)
+    guard.cluster.run("shop", "CREATE TABLE large AS SELECT md5(n::text) AS a, md5((-n)::text) AS b"
+                      " FROM generate_series(1, 30000) n")
+    guard.to.mkdir()
+    size = "20m" if provider == "pg_basebackup" else "256k"
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(guard.to)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        done = guard("take", *guard.db, "--provider", provider, "--to", str(guard.to))
+        assert list(guard.to.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(guard.to)], check=True)
+        guard.cluster.run("shop", "DROP TABLE large")
     assert done.returncode == 5, done.stderr
-    assert "File too large" in done.stderr
+    assert "No space left on device" in done.stderr
     assert "HINT: Make room" in done.stderr
+    assert list(guard.receipts.glob("*")) == []
+
+
+@REAL
+def test_a_file_that_may_not_grow(guard: Guarded, provider: str) -> None:
+    """A limit on the size of files ends the tool by a signal: no receipt, nothing left."""
+    most = 4 << 20 if provider == "pg_basebackup" else 4 << 10
+    done = guard("take", *guard.db, "--provider", provider, "--to", str(guard.to),
+                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)))
+    assert done.returncode == 5, done.stderr
+    assert f"pgmend: error: {provider} failed with" in done.stderr
     assert list(guard.to.iterdir()) == []
     assert list(guard.receipts.glob("*")) == []
 
