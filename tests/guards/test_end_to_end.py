@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import re
 import shlex
 import shutil
 import signal
 import subprocess
+import termios
 import threading
 import time
 from pathlib import Path
@@ -256,6 +259,37 @@ def test_sigint_reaches_the_child(guard: Guarded) -> None:
     out, errors = running.communicate(timeout=30)
     assert (out, running.returncode) == ("got\n", 9)
     assert "The way back to" in errors
+
+
+def test_the_child_has_the_terminal(guard: Guarded) -> None:
+    """Ctrl-C reaches it from the terminal, and not once more from the command."""
+    guard.taken("pg_basebackup")
+    script = ("n=0; trap 'n=$((n+1))' INT; test -t 0 && echo ready; i=0;"
+              " while [ $i -lt 30 ]; do sleep 0.05; i=$((i+1)); done; echo interrupts $n; exit 5")
+    ours, theirs = pty.openpty()
+
+    def take_the_terminal() -> None:
+        os.setsid()
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+    running = subprocess.Popen(
+        guard.argv("run", *guard.db, "-q", "--", "sh", "-c", script), cwd=guard.where,
+        env=guard.env, stdin=theirs, stdout=theirs, stderr=theirs,
+        preexec_fn=take_the_terminal,  # noqa: PLW1509 -- no thread is running here
+    )
+    os.close(theirs)
+    seen = b""
+    try:
+        while some := os.read(ours, 4096):
+            if b"ready" not in seen and b"ready" in seen + some:
+                os.write(ours, b"\x03")
+            seen += some
+    except OSError:
+        # How Linux tells that the other side is closed.
+        pass
+    os.close(ours)
+    assert running.wait(30) == 5
+    assert b"interrupts 1\r\n" in seen
 
 
 def test_a_signal_that_kills_the_child_is_its_code(guard: Guarded) -> None:
