@@ -11,7 +11,6 @@ import subprocess
 import time
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
