@@ -10,7 +10,14 @@ from typing import Any, Literal, TypeVar, cast
 import click
 
 from dedupe.connect import Database
-from dedupe.errors import DedupeError, FailureError, RefusedError, SnapshotRequired, UsageError
+from dedupe.errors import (
+    DedupeError,
+    FailureError,
+    RefusedError,
+    RestoreByHand,
+    SnapshotRequired,
+    UsageError,
+)
 from migrations_check import Demand, Guard, Kept, Receipt, Step, duration, required
 
 from .config import Config
@@ -207,6 +214,18 @@ def refuse(error: SnapshotRequired) -> None:
         note(f"  {one_line(reason)}")
     if error.hint:
         note(f"HINT: {one_line(error.hint)}")
+
+
+def drilled(
+    guard: Guard, kept: Kept, where: Path | None, told: Callable[[Step], None]
+) -> Kept:
+    """Drill a snapshot; where only a person can restore it, say on stderr how, and raise that."""
+    try:
+        return guard.drill(kept, where, told)
+    except RestoreByHand as error:
+        for step in cast("tuple[str, ...]", error.facts.get("steps", ())):
+            note(step)
+        raise
 
 
 def say_the_way_back(guard: Guard, receipt: Receipt, code: int) -> None:

@@ -42,6 +42,7 @@ def snapshot_facts(snapshot: Snapshot) -> dict[str, Any]:
         "complete": snapshot.complete,
         "size": snapshot.size,
         "place": snapshot.place,
+        "facts": dict(snapshot.facts),
         "databases": None if snapshot.databases is None else list(snapshot.databases),
     }
 
@@ -95,7 +96,7 @@ def status_facts(status: Status) -> dict[str, Any]:
 def print_status(status: Status) -> None:
     """Print a table of the snapshots, and below it what is wrong."""
     now = datetime.now(UTC)
-    header = ("provider", "snapshot", "age", "size", "cluster", "lsn", "state", "proved")
+    header = ("provider", "snapshot", "taken", "age", "size", "cluster", "lsn", "state", "proved")
     rows = []
     for one in status.standings:
         size, kept, snapshot = one.snapshot.size, one.kept, one.snapshot
@@ -104,6 +105,7 @@ def print_status(status: Status) -> None:
         rows.append((
             one.provider,
             snapshot.id,
+            moment_text(snapshot.taken_at),
             spoken(max(now - snapshot.taken_at, now - now)),
             "" if size is None else f"{size / (1 << 20):,.1f} MB",
             "" if identifier is None else str(identifier),

@@ -13,6 +13,7 @@ from .. import output, snapshots
 from ..config import settings_option
 from ..exits import ExitCode
 from ..guarding import (
+    drilled,
     guard_of,
     provider_named,
     provider_options,
@@ -83,7 +84,7 @@ def verify_command(
     kept = guard.verify(kept, told)
     if drill and kept.proved("verified"):
         where = context.obj.get("guard", "scratch", scratch)
-        kept = guard.drill(kept, Path(where) if where else None, told)
+        kept = drilled(guard, kept, Path(where) if where else None, told)
     new = kept.results[before:]
     if as_json:
         output.print_json(snapshots.kept_facts(kept))

@@ -17,6 +17,7 @@ from ..exits import ExitCode
 from ..guarding import (
     demand_of,
     demand_options,
+    drilled,
     gate,
     guard_of,
     provider_options,
@@ -83,7 +84,7 @@ def _take(
     try:
         kept = guard.verify(guard.take(where.open(), named[0], to=named[1], told=told), told)
         if demand.level == "drilled" and kept.proved("verified"):
-            guard.drill(kept, None, told)
+            drilled(guard, kept, None, told)
     except (FailureError, NotCovered) as error:
         raise SnapshotRequired(
             f"no snapshot could be taken: {error.message}", hint=error.hint

@@ -21,7 +21,8 @@ import msgspec
 from dedupe.errors import ProviderFailed
 
 from .cluster import Cluster
-from .provider import Snapshot
+from .provider import Proof, Snapshot
+from .settings import Access
 
 PARTIAL = ".partial"
 _DESCRIPTION = "pgmend-snapshot.json"
@@ -117,6 +118,28 @@ class SnapshotDirectory:
                 hint="Make room or mount it, or name another directory with --to.",
                 provider=self._provider,
             ) from error
+
+
+class DirectoryProvider:
+    """What providers have in common whose snapshots lie in a directory."""
+
+    def __init__(self, access: Access, prefix: str, to: str) -> None:
+        self.name = access.name
+        self._access = access
+        self._kept = SnapshotDirectory(access.name, prefix, to)
+
+    def list(self) -> tuple[Snapshot, ...]:
+        """Return the snapshots below the directory. Raises ProviderFailed."""
+        return self._kept.list()
+
+    def delete(self, snapshot: Snapshot) -> None:
+        """Remove one; nothing when it is gone. Raises ProviderFailed."""
+        self._kept.delete(snapshot)
+
+
+def failed(finding: str) -> Proof:
+    """Return the proof of a snapshot that cannot be relied on."""
+    return Proof(passed=False, findings=(finding,))
 
 
 def digest(directory: Path) -> str:

@@ -116,6 +116,16 @@ def run(
         return output.read()
 
 
+def version_of(program: Path) -> str:
+    """Return the version that a program says it is of, such as ``18.6``.
+
+    Raises ProgramMissing, ProviderFailed.
+    """
+    told = run([program, "--version"], provider=program.name)
+    found = re.search(r"\) (\S+)", told)
+    return found[1] if found else told.strip()
+
+
 def die_with_parent() -> None:
     """Ask the kernel to end this process when its parent has died; runs in a child only.
 

@@ -111,6 +111,7 @@ SHOP = (
 
 def with_shop(made: Cluster) -> Cluster:
     """Put a database ``shop`` into a cluster, with a role of its own."""
-    made.run("postgres", "CREATE DATABASE shop", "CREATE ROLE keeper LOGIN PASSWORD 'hidden'")
+    made.run("postgres", "CREATE DATABASE shop", "CREATE ROLE keeper LOGIN PASSWORD 'hidden'",
+             "CREATE ROLE readers", "GRANT readers TO keeper")
     made.run("shop", *SHOP)
     return made
