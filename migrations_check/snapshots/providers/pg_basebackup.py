@@ -12,7 +12,6 @@ import os
 import re
 import shlex
 import shutil
-from pathlib import Path
 
 import msgspec
 
@@ -20,8 +19,8 @@ from dedupe.errors import ProviderFailed
 
 from ..cluster import Cluster
 from ..datadir import identifier, put_in_place, relink
-from ..directory import PARTIAL, DirectoryProvider, digest, failed
-from ..programs import bindir_of, run, version_of
+from ..directory import PARTIAL, DirectoryProvider, digest, failed, first_step
+from ..programs import run, version_of
 from ..provider import Proof, Scratch, Snapshot, Step, Told
 from ..settings import Access
 
@@ -63,7 +62,7 @@ class BaseBackup(DirectoryProvider):
 
     def take(self, cluster: Cluster, told: Told) -> Snapshot:
         """Copy the cluster; its tablespaces lie beside the copied data directory."""
-        bindir = self._bindir(cluster.major)
+        bindir = self._bindir(cluster.major, "pg_basebackup")
 
         def said(line: str) -> None:
             if found := _PROGRESS.search(line):
@@ -73,8 +72,8 @@ class BaseBackup(DirectoryProvider):
             spaces = {old: made / "tablespaces" / str(number)
                       for number, old in enumerate(cluster.tablespaces or ())
                       if cluster.data_directory not in old.parents}
-            mapping = [f"--tablespace-mapping={_equals(old)}={_equals(new)}"
-                       for old, new in spaces.items()]
+            mapping = ["--tablespace-mapping=" + "=".join(
+                str(path).replace("=", "\\=") for path in pair) for pair in spaces.items()]
             rate = [f"--max-rate={self._settings.max_rate}"] if self._settings.max_rate else []
             run(
                 [bindir / "pg_basebackup", "--dbname", cluster.conninfo, "--no-password",
@@ -132,22 +131,14 @@ class BaseBackup(DirectoryProvider):
         source, data = self._kept.place(snapshot.id), str(known or "DATA_DIRECTORY")
         # pg_ctl does not run as root.
         owner = f'runuser -u "$(stat -c %U {shlex.quote(data)})" -- ' * (os.geteuid() == 0)
-        bindir = self._bindir(int(snapshot.facts["major"]))
+        bindir = self._bindir(int(snapshot.facts["major"]), "pg_basebackup")
         ctl = f"{owner}{shlex.quote(str(bindir / 'pg_ctl'))} --pgdata {shlex.quote(data)} --wait"
         log = shlex.quote(f"{data}/started.log")
         moves = [(data, source / "data")] + [
             (old, source / "tablespaces" / key.split()[1])
             for key, old in snapshot.facts.items() if key.startswith("tablespace ")]
-        since = f"{snapshot.taken_at:%Y-%m-%d %H:%M:%S}Z"
-        return (f"# Stop the application first. What was written since {since} stays aside.",
+        return (first_step(snapshot, "stays in what is moved away"),
                 self._settings.stop
                 or f"if {ctl} status > /dev/null; then {ctl} --mode fast stop; fi",
                 *put_in_place(moves, snapshot.id),
                 self._settings.start or f"{ctl} --log {log} start")
-
-    def _bindir(self, major: int, *also: str) -> Path:
-        return bindir_of(major, "pg_basebackup", *also, named=self._access.bindir)
-
-
-def _equals(path: Path) -> str:
-    return str(path).replace("=", "\\=")
