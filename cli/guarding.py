@@ -159,11 +159,13 @@ def telling(*, quiet: bool) -> Callable[[Step], None]:
 def gate(guard: Guard, open_database: Callable[[], Database], demand: Demand) -> Kept:
     """Return the receipt that opens the gate.
 
-    Raises SnapshotRequired, also where a server or a disk that failed leaves it unknown.
+    Raises SnapshotRequired, also where a server or a disk leaves it unknown.
     """
     try:
         return required(guard, open_database(), demand)
-    except FailureError as error:
+    except SnapshotRequired:
+        raise
+    except (FailureError, RefusedError) as error:
         raise SnapshotRequired(
             f"whether there is a snapshot that counts is not known: {error.message}",
             hint=error.hint, reasons=(error.message,),

@@ -16,7 +16,7 @@ from dedupe.errors import NotCovered, ProviderFailed, SnapshotRequired, UnknownO
 from . import drill as drills
 from .cluster import Cluster, environment
 from .provider import Proof, Provider, Snapshot, Step, Told
-from .receipts import Kept, Receipt, forget, keep, keep_result, shelf
+from .receipts import Kept, Receipt, forget, keep, keep_result, ready, shelf
 from .rows import bounds, note
 from .settings import open_provider
 
@@ -67,7 +67,7 @@ class Guard:
                 f"a snapshot by {name} would not bring the cluster back: {'; '.join(lacking)}",
                 hint="Mend that, or use another provider.", reasons=lacking,
             )
-        self.receipts.mkdir(parents=True, exist_ok=True)
+        ready(self.receipts)
         names = tuple(one.name for one in cluster.databases)
         told(Step(doing="counting rows"))
         before = note(database, names, counting=True)

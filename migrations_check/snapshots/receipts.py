@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -93,9 +94,17 @@ class Kept:
 class Shelf:
     """The receipts of a directory, oldest first, and what is there and cannot be relied on."""
 
-    directory: Path
     kept: tuple[Kept, ...]
     damaged: tuple[NotAReceipt, ...]
+
+
+def ready(directory: Path) -> None:
+    """Make the directory, so that no snapshot is taken in vain. Raises LocalStorageError."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError as error:
+        raise _storage(directory, "write to", error) from error
 
 
 def keep(directory: Path, receipt: Receipt) -> Kept:
@@ -155,7 +164,6 @@ def shelf(directory: Path) -> Shelf:
         except NotAReceipt as error:
             damaged.append(error)
     return Shelf(
-        directory=directory,
         kept=tuple(sorted(kept, key=lambda one: one.receipt.cluster.now)),
         damaged=tuple(damaged),
     )
@@ -188,7 +196,6 @@ def _write(path: Path, value: Receipt | Result) -> str:
     data = json.dumps(whole, indent=1).encode() + b"\n"
     new = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
                 out.write(data)

@@ -370,3 +370,16 @@ def test_what_was_not_said(guard: Guarded) -> None:
     done = guard("take", *guard.db)
     assert (done.returncode, "--provider NAME" in done.stderr) == (2, True)
     assert guard("run", *guard.db).returncode == 2
+    mark = guard.where / "started"
+    done = guard("run", *guard.db, "--to", str(guard.to), "--", "touch", str(mark))
+    assert (done.returncode, "Add --take" in done.stderr) == (2, True)
+    assert not mark.exists()
+
+
+def test_a_place_for_receipts_that_is_none(guard: Guarded) -> None:
+    """It is found out before anything is taken."""
+    guard.receipts.write_text("in the way")
+    done = guard("take", *guard.db, "--provider", "pg_dump", "--to", str(guard.to))
+    assert done.returncode == 5
+    assert f"cannot write to {guard.receipts}" in done.stderr
+    assert not guard.to.exists()

@@ -66,8 +66,7 @@ class Dump(DirectoryProvider):
         names = tuple(self._settings.databases or (
             one.name for one in cluster.databases if not re.fullmatch("template[01]", one.name)))
         with self._kept.making(cluster) as made:
-            files = made / "dump"
-            files.mkdir()
+            (files := made / "dump").mkdir()
             dump = partial(run, provider=self.name, env=self._access.environment,
                            hint="Make room, or connect as a superuser: roles have passwords.")
             for part in ("roles", "tablespaces"):
