@@ -82,7 +82,7 @@ def verify_command(
     guard = guard_of(context.obj, {"receipts": receipt.parent, **given})
     told = telling(quiet=quiet)
     kept = guard.verify(kept, told)
-    if drill and kept.proved("verified"):
+    if drill and kept.results[-1].passed:
         where = context.obj.get("guard", "scratch", scratch)
         kept = drilled(guard, kept, Path(where) if where else None, told)
     new = kept.results[before:]

@@ -80,14 +80,22 @@ class Kept:
 
     @property
     def newest(self) -> Result | None:
-        """The result that decides."""
+        """The last thing that was found out."""
         return self.results[-1] if self.results else None
 
+    @property
+    def failure(self) -> Result | None:
+        """What failed and was not made good by a newer proof of its kind.
+
+        That every file is whole does not undo that a drill found rows missing.
+        """
+        decisive = {one.kind: one for one in self.results}
+        return next((one for one in decisive.values() if not one.passed), None)
+
     def proved(self, level: Kind) -> bool:
-        """Tell whether the newest result is good, and a good one of that level is among them."""
-        good = [one.kind for one in self.results if one.passed]
-        wanted = {"verified": ("verified", "drilled"), "drilled": ("drilled",)}[level]
-        return bool(self.newest and self.newest.passed and any(kind in wanted for kind in good))
+        """Tell whether it was proved as far as that, and nothing speaks against it."""
+        kinds = {one.kind for one in self.results}
+        return self.failure is None and (level in kinds or "drilled" in kinds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,10 +35,9 @@ class Standing:
             return "half-finished"
         if self.kept is None:
             return "no receipt"
-        newest = self.kept.newest
-        if newest is None:
-            return "never verified"
-        return newest.kind if newest.passed else f"failed ({newest.kind})"
+        if failed := self.kept.failure:
+            return f"failed ({failed.kind})"
+        return self.kept.newest.kind if self.kept.newest else "never verified"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,10 +98,9 @@ def _wrong(one: Standing) -> list[str]:
         return [f"snapshot {one.snapshot.id} is half-finished; remove it with: {remove}"]
     if one.state == "gone" and one.kept:
         return [f"snapshot {one.snapshot.id} is gone; its receipt counts no more: {one.kept.path}"]
-    newest = one.kept.newest if one.kept else None
-    if newest and not newest.passed:
-        why = newest.findings[0]
-        return [f"snapshot {one.snapshot.id} failed when it was {newest.kind}: {why}"]
+    if failed := one.kept and one.kept.failure:
+        why = failed.findings[0]
+        return [f"snapshot {one.snapshot.id} failed when it was {failed.kind}: {why}"]
     return []
 
 

@@ -117,6 +117,12 @@ def test_rows_that_are_lost_fail_the_drill(guard: Guarded) -> None:
     assert "rows instead of 5,000" in failed.newest.findings[0]
     copied.write_bytes(whole)
     assert "it failed when it was drilled" in guard.refused()
+    # Only another drill makes that good.
+    assert guard("verify", str(receipt)).returncode == 0
+    assert "it failed when it was drilled" in guard.refused()
+    told = guard("status", "--receipts", str(guard.receipts))
+    assert (told.returncode, "failed (drilled)" in told.stdout) == (1, True)
+    assert guard("verify", str(receipt), "--drill").returncode == 0
 
 
 def test_writers_do_not_make_a_drill_fail(guard: Guarded, own: Cluster) -> None:
@@ -330,9 +336,9 @@ def test_without_a_snapshot_the_child_never_starts(guard: Guarded) -> None:
 
 def test_run_can_take_the_snapshot_itself(guard: Guarded) -> None:
     done = guard("run", *guard.db, "--take", "--provider", "pg_basebackup", "--to",
-                 str(guard.to), "-q", "--", "sh", "-c", "exit 3")
+                 str(guard.to), "--drilled", "-q", "--", "sh", "-c", "exit 3")
     assert done.returncode == 3
-    assert guard.required().returncode == 0
+    assert guard.required("--drilled").returncode == 0
     shutil.rmtree(guard.to)
     guard.to.write_text("in the way")
     mark = guard.where / "started"
