@@ -13,7 +13,11 @@
     │   ├── NotARunDirectory
     │   ├── PolicyError
     │   ├── RecipeError
-    │   └── PlanError
+    │   ├── PlanError
+    │   ├── ProviderSettingsError
+    │   ├── ProgramMissing
+    │   ├── RestoreByHand
+    │   └── NotAReceipt
     ├── RefusedError          it could be done, and would not be safe
     │   ├── UnsupportedServer
     │   ├── TransactionPooler
@@ -26,6 +30,8 @@
     │   ├── NotReady
     │   ├── LossNotAccepted
     │   ├── ReferenceNotHandled
+    │   ├── NotCovered
+    │   ├── SnapshotRequired
     │   └── UndoRefused
     ├── FailureError          the server, the disk or the network failed
     │   ├── ServerUnavailable
@@ -37,6 +43,7 @@
     │   │   └── UnreadableData
     │   ├── LocalStorageError
     │   │   └── RunDirectoryDamaged
+    │   ├── ProviderFailed
     │   └── LabError
     └── Stopped               a person or a program asked for the stop
         ├── ScanStopped
@@ -121,6 +128,22 @@ class PlanError(UsageError):
     """There is no plan, or it was edited into something that is none (``path``)."""
 
 
+class ProviderSettingsError(UsageError):
+    """The settings of a provider of snapshots are missing or malformed (``provider``)."""
+
+
+class ProgramMissing(UsageError):
+    """A program of the right version is not installed (``program``, ``looked_in``)."""
+
+
+class RestoreByHand(UsageError):
+    """The provider cannot restore from here; ``steps`` say how a person does it."""
+
+
+class NotAReceipt(UsageError):
+    """The file is no receipt, or not as it was written (``path``)."""
+
+
 class RefusedError(DedupeError):
     """It could be done and would not be safe, or would answer wrongly."""
 
@@ -169,6 +192,14 @@ class ReferenceNotHandled(RefusedError):
     """A reference points at a key that the repair itself would change (``constraint``)."""
 
 
+class NotCovered(RefusedError):
+    """A snapshot by this provider would not bring the cluster back (``reasons``)."""
+
+
+class SnapshotRequired(RefusedError):
+    """No receipt shows a snapshot that is fresh and proved (``reasons``)."""
+
+
 class UndoRefused(RefusedError):
     """Rows or constraints stand in the way of an undo (``reasons``)."""
 
@@ -211,6 +242,10 @@ class LocalStorageError(FailureError):
 
 class RunDirectoryDamaged(LocalStorageError):
     """A file of the run directory is truncated or changed (``path``)."""
+
+
+class ProviderFailed(FailureError):
+    """The tool or the service that takes snapshots failed (``provider``)."""
 
 
 class LabError(FailureError):

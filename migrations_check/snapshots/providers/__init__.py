@@ -1,0 +1,1 @@
+"""The ways to save a cluster, one a file."""
