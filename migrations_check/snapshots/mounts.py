@@ -14,57 +14,63 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-PREFIX = "scsi-0DO_Volume_"
-#: names of disks that last over a restart; links to devices
-NAMES = Path("/dev/disk/by-id")
+#: what the name of a volume follows in the names of its devices, which last over a restart
+DEVICES = "/dev/disk/by-id/scsi-0DO_Volume_"
 #: what a cluster cannot start without; each may be a link or a mount of its own
 _PARTS = ("", "global", "base", "pg_wal", "pg_xact", "pg_multixact")
 
 
-def uncovered(
-    data: Path, system_identifier: int, volume: str, *, names: Path = NAMES
-) -> tuple[str, ...]:
+def uncovered(data: Path | None, system_identifier: int, volume: str) -> tuple[str, ...]:
     """Say why a snapshot of ``volume`` would not hold the whole cluster; empty when it would.
 
     What cannot be seen counts as not covered: a server elsewhere, a directory that may not
     be read, a device that is no volume.
     """
+    if data is None:
+        return ("the role may not see where the data directory is",)
+    lying: dict[str, Path] = {}
     try:
         with (data / "global" / "pg_control").open("rb") as control:
             found = int.from_bytes(control.read(8), sys.byteorder)
-        if found != system_identifier:
-            return ((f"{data} on this machine holds another cluster: its system identifier is"
-                    f" {found}, the server's is {system_identifier}"),)
-        lying: dict[str, Path] = {}
         for part in _parts(data):
-            lying.setdefault(_disk(part, names) or f"device {_number(part)}", part)
+            lying.setdefault(_disk(part) or f"device {_number(part)}", part)
     except OSError as error:
-        return ((f"{error.filename or data} cannot be looked at from here, so nobody knows on"
-                f" which volume it lies: {error.strerror}"),)
+        where = error.filename or data
+        return (f"nobody knows on which volume {where} lies, seen from here: {error.strerror}",)
+    if found != system_identifier:
+        return (f"{data} on this machine holds another cluster, with system identifier {found}",)
     whole = rf"{re.escape(volume)}(-part[0-9]+)?"
     strange = [
-        f"{part} does not lie on the volume {volume}, but on {name}"
-        for name, part in lying.items()
-        if not re.fullmatch(whole, name)
+        f"{part} does not lie on the volume {volume}, but on {disk}"
+        for disk, part in lying.items()
+        if not re.fullmatch(whole, disk)
     ]
     if len(lying) > 1:
-        strange.append(f"the cluster spans {', '.join(sorted(lying))}; snapshots of several disks"
-                       " are of different moments and do not fit together")
+        strange.append(
+            f"the cluster spans {', '.join(sorted(lying))}; snapshots of several disks are of"
+            " different moments and do not fit together"
+        )
     return tuple(strange)
 
 
-def mounted(data: Path, *, names: Path = NAMES) -> tuple[Path, str] | None:
-    """Return where the file system of a directory is mounted, and the name of its device.
+def mounted(data: Path | None) -> tuple[str, str] | None:
+    """Return where the file system of a directory is mounted, and its device's name.
 
-    The device as it is called in ``names``, without the prefix; None where it has no such
-    name, or is not mounted as a whole here. Raises OSError.
+    The name without ``DEVICES``. None where it is on no volume, is not mounted as a whole
+    here, or cannot be looked at.
     """
-    disk, number = _disk(data, names), _number(data)
-    for line in Path("/proc/self/mountinfo").read_text("utf-8").splitlines():
+    if data is None:
+        return None
+    try:
+        disk, number = _disk(data), _number(data)
+        lines = Path("/proc/self/mountinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return None
+    for line in lines:
         _, _, device, root, at, *_ = line.split(" ")
         if disk and device == number and root == "/":
             # Spaces and the like are told in octal.
-            return Path(re.sub(r"\\([0-7]{3})", lambda byte: chr(int(byte[1], 8)), at)), disk
+            return re.sub(r"\\([0-7]{3})", lambda byte: chr(int(byte[1], 8)), at), disk
     return None
 
 
@@ -77,12 +83,12 @@ def _parts(data: Path) -> Iterator[Path]:
             yield entry.resolve(strict=True)
 
 
-def _disk(path: Path, names: Path) -> str | None:
+def _disk(path: Path) -> str | None:
     """Return the name of the volume, or of its partition, that a file is on."""
-    device = path.stat().st_dev
-    for link in names.glob(f"{PREFIX}*"):
+    device, named = path.stat().st_dev, Path(DEVICES)
+    for link in named.parent.glob(f"{named.name}*"):
         if link.stat().st_rdev == device:
-            return link.name.removeprefix(PREFIX)
+            return link.name.removeprefix(named.name)
     return None
 
 

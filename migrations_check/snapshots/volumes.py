@@ -1,18 +1,20 @@
 """DigitalOcean's volumes and their snapshots, asked over its API by its client, pydo.
 
 Every call is tried a few times and ends in bounded time. The token is read for each call,
-and kept, shown and handed on nowhere: errors of the client hold the request with its
+and kept, shown and handed on nowhere: the client's errors hold the request with its
 Authorization header, so they are told in our words and not chained.
 Source: https://docs.digitalocean.com/reference/api/reference/volumes/
 """
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from itertools import count
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -20,14 +22,25 @@ from azure.core.exceptions import AzureError, DecodeError, HttpResponseError, Re
 from azure.core.pipeline.policies import RetryPolicy
 from pydo import Client
 
-from dedupe.errors import ProviderFailed
+from dedupe.errors import ProviderFailed, ProviderSettingsError
+
+from .cluster import Cluster
+from .provider import Snapshot, Step, Told
 
 T = TypeVar("T")
-
-#: calls beside the first one, for each request
+GIB = 1024**3
+#: calls beside the first one
 RETRIES = 4
-#: requests for one list; a volume has at most 25 snapshots
+#: pages of one list; a volume has at most 25 snapshots
 PAGES = 50
+_NAME = re.compile(r"pgmend-([0-9a-f]{16})-([0-9a-f]{1,8})-([0-9a-f]{1,8})-([0-9a-f]{1,8})-\d{14}")
+_HINTS = {
+    401: "The token has expired or was revoked: make a new one, and put it where token_env or"
+    " token_file says.",
+    403: "The token lacks a right; docs/guards/digitalocean.md lists those it needs.",
+    429: "A volume can be snapshotted once in ten minutes, and an account may make 5,000 calls"
+    " an hour; try again later.",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,19 +52,18 @@ class Region:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Volume:
-    """A volume, as the API tells it."""
+    """A volume, as the API tells it; its size in GiB."""
 
     id: str
     name: str
     region: Region
-    #: GiB
     size_gigabytes: int
     droplet_ids: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeSnapshot:
-    """A snapshot of a volume, as the API tells it; the API has no word for its state."""
+    """A snapshot of a volume, as the API tells it."""
 
     id: str
     name: str
@@ -61,51 +73,93 @@ class VolumeSnapshot:
     resource_id: str
     #: GiB of the volume, and of one that is made from it
     min_disk_size: int
-    #: what is paid for; 0 until it is known
+    #: what is paid for
     size_gigabytes: float
 
+    @property
+    def unfinished(self) -> str:
+        """What tells that it is not finished; empty when nothing does.
 
-class _Patient(RetryPolicy[Any, Any]):
-    """Waits as long as the service asks, up to a bound; repeats only what may be repeated."""
+        The API has no word for it. It answers without a size when it has only been asked
+        for one, and a volume with a cluster on it is never empty.
+        """
+        return "" if self.regions and self.size_gigabytes else "it has no region or no size yet"
 
-    def __init__(self, most: float) -> None:
-        super().__init__(retry_total=RETRIES, retry_status=RETRIES, retry_backoff_factor=0.5)
-        self._left = most
+    def unlike(self, volume: Volume) -> str:
+        """Say what a snapshot of that volume would not be like; empty when it is one."""
+        if self.resource_id != volume.id:
+            return f"it is of the volume {self.resource_id}, not of {volume.id}"
+        if self.min_disk_size < volume.size_gigabytes:
+            return f"it is of {self.min_disk_size} GiB, the volume has {volume.size_gigabytes}"
+        there = ", ".join(self.regions)
+        region = volume.region.slug
+        return "" if region in self.regions else f"it is in {there}, the volume in {region}"
 
-    def get_retry_after(self, response: Any) -> float | None:
-        """Return the seconds that the service asks for; None for none, or for nonsense."""
-        try:
-            return super().get_retry_after(response)
-        except ValueError:
-            return None
+    def changed(self, since: Snapshot) -> list[str]:
+        """Say in what it is not what it was when it was taken."""
+        facts = since.facts
+        then_and_now = {
+            "volume": (facts["volume_id"], self.resource_id),
+            "name": (facts["name"], self.name),
+            "region": (facts["region"], ", ".join(self.regions)),
+            "GiB": (facts["min_disk_size"], str(self.min_disk_size)),
+            "moment": (f"{since.taken_at}", f"{self.created_at}"),
+        }
+        changed = [f"its {what} was {then}, and is {now}"
+                   for what, (then, now) in then_and_now.items() if then != now]
+        if int(facts.get("databases_bytes", "0")) > self.min_disk_size * GIB:
+            changed.append("the databases were larger than the volume that it is of")
+        return changed
 
-    def is_retry(self, settings: dict[str, Any], response: Any) -> bool:
-        """Tell whether to ask again; a POST that failed otherwise may have been carried out."""
-        status = response.http_response.status_code
-        again = status == 429 or (status >= 500 and response.http_request.method != "POST")
-        self._left -= self.get_retry_after(response) or 0
-        return again and self._left >= 0 and settings["total"] > 0
+    def of(self, volume: Volume, facts: Mapping[str, str]) -> Snapshot:
+        """Return it as the guard knows snapshots; its name tells the cluster, if it is ours."""
+        told = _NAME.fullmatch(self.name)
+        droplet = {"droplet_id": str(volume.droplet_ids[0])} if volume.droplet_ids else {}
+        return Snapshot(
+            id=self.id,
+            taken_at=self.created_at,
+            complete=not (self.unfinished or self.unlike(volume)),
+            size=int(self.size_gigabytes * GIB) or None,
+            place=f"DigitalOcean, {', '.join(self.regions)}",
+            system_identifier=int(told[1], 16) if told else None,
+            timeline=int(told[2], 16) if told else None,
+            lsn=f"{told[3]}/{told[4]}".upper() if told else None,
+            facts={"name": self.name, "volume_id": self.resource_id,
+                   "region": volume.region.slug, "min_disk_size": str(self.min_disk_size),
+                   **droplet, **facts},
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Volumes:
-    """The volumes of one account. Every method raises ProviderFailed, with ``status``."""
+    """One volume of an account. Every method raises ProviderFailed, with ``status``."""
 
     provider: str
+    #: of the volume
+    name: str
+    region: str
     endpoint: str
     #: reads the token; what it raises passes through
     token: Callable[[], str]
-    #: most seconds to wait because the service asks for it
+    #: most seconds to wait between two tries because the service asks for it
     patience: float
 
-    def find(self, name: str, region: str) -> Volume | None:
-        """Return the volume of that name in that region."""
+    def volume(self) -> Volume:
+        """Return the volume. Raises ProviderSettingsError where there is none."""
+        name, region = self.name, self.region
         found = self._ask(
             "look for the volume",
             lambda client, how: client.volumes.list(name=name, region=region, **how)["volumes"],
             list[Volume],
         )
-        return next((v for v in found or () if (v.name, v.region.slug) == (name, region)), None)
+        for volume in found or ():
+            if (volume.name, volume.region.slug) == (name, region):
+                return volume
+        raise ProviderSettingsError(
+            f"provider {self.provider}: there is no volume {name} in {region}",
+            hint="doctl compute volume list; the token says in which account.",
+            provider=self.provider,
+        )
 
     def snapshots(self, volume: str) -> tuple[VolumeSnapshot, ...]:
         """Return all snapshots of a volume, oldest first."""
@@ -125,33 +179,47 @@ class Volumes:
             VolumeSnapshot,
         )
 
-    def take(self, volume: str, name: str) -> VolumeSnapshot:
-        """Ask for a snapshot under a name that nothing has yet; it need not be complete.
+    def take(self, volume: Volume, cluster: Cluster) -> VolumeSnapshot:
+        """Ask for a snapshot that is named after the cluster; it need not be finished.
 
         A request that failed on its way may have been carried out: it is looked for by
         its name before it is made again.
         """
-        for tried in range(RETRIES + 1):
-            time.sleep(tried and min(2**tried / 4, self.patience))
-            try:
-                made = self._ask(
-                    "take a snapshot",
-                    lambda client, how: client.volume_snapshots.create(
-                        volume, body={"name": name}, **how
-                    )["snapshot"],
-                    VolumeSnapshot,
-                )
-                if made is None:
-                    raise self._failed("take a snapshot", 404, "there is no such volume")
-                return made
-            except ProviderFailed as error:
-                failed = error
-            if isinstance(failed.status, int) and failed.status < 500:
+        name = (f"pgmend-{cluster.system_identifier:016x}-{cluster.timeline:x}"
+                f"-{cluster.lsn.lower().replace('/', '-')}-{cluster.now:%Y%m%d%H%M%S}")
+        tries = count()
+
+        def ask(client: Any, how: dict[str, Any]) -> Any:
+            if next(tries):
+                for made in self.snapshots(volume.id):
+                    if made.name == name:
+                        return msgspec.to_builtins(made)
+            body = {"name": name}
+            return client.volume_snapshots.create(volume.id, body=body, **how)["snapshot"]
+
+        if (made := self._ask("take a snapshot", ask, VolumeSnapshot)) is None:
+            raise self._failed("take a snapshot", 404, "there is no such volume")
+        return made
+
+    def finished(self, asked: VolumeSnapshot, volume: Volume, told: Told) -> VolumeSnapshot:
+        """Wait, ``patience`` at most, until a snapshot is finished, and of that volume."""
+        end, pause = time.monotonic() + self.patience, 0.25
+        while (made := self.snapshot(asked.id)) is None or made.unfinished:
+            wrong, pause = (made.unfinished if made else "it is not shown yet"), min(2 * pause, 15)
+            if time.monotonic() + pause > end:
                 break
-            for made in self.snapshots(volume):
-                if made.name == name:
-                    return made
-        raise failed
+            told(Step(doing=f"waiting for the snapshot {asked.id}: {wrong}"))
+            time.sleep(pause)
+        else:
+            wrong = made.unlike(volume)
+        if made and not wrong:
+            return made
+        raise ProviderFailed(
+            f"{asked.name} is no snapshot of {volume.name} to rely on: {wrong} ({asked.id})",
+            hint="It is not finished, or of something else; no receipt tells of it. To remove it:"
+            f" doctl compute snapshot delete {asked.id}",
+            provider=self.provider, snapshot=asked.id,
+        )
 
     def delete(self, snapshot: str) -> None:
         """Remove a snapshot; nothing when it is gone."""
@@ -166,49 +234,45 @@ class Volumes:
     ) -> T | None:
         """Make a call and return its answer as a ``kind``; None for "not found"."""
         token = self.token()
+        if not re.fullmatch(r"[!-~]+", token):
+            # What is no header's value would be quoted in an error of the HTTP library.
+            raise ProviderSettingsError(
+                f"provider {self.provider}: what token_env or token_file names is no token",
+                hint="A token is one word of ASCII characters.", provider=self.provider,
+            )
+        # Settings let only an address of this machine be without TLS.
+        how = {"enforce_https": self.endpoint.startswith("https:"), "cls": _answer}
         with Client(
-            token,
-            endpoint=self.endpoint,
-            retry_policy=_Patient(self.patience),
-            permit_redirects=False,
-            connection_timeout=10,
-            read_timeout=60,
+            token, endpoint=self.endpoint, permit_redirects=False, connection_timeout=10,
+            # Its own way would repeat a POST that may have been carried out, and wait for ever.
+            read_timeout=60, retry_policy=RetryPolicy.no_retries(),
         ) as client:
-            # Settings let only an address of this machine be without TLS.
-            how = {
-                "enforce_https": self.endpoint.startswith("https:"),
-                "cls": _answer,
-            }
-            try:
-                return msgspec.convert(ask(client, how), kind)
-            except ResourceNotFoundError:
-                return None
-            except DecodeError:
-                status, said = None, "its answer is not as documented: not JSON"
-            except HttpResponseError as error:
-                status, said = error.status_code, _said(error)
-            except AzureError as error:
-                status, said = None, "no answer: " + str(error).rpartition(": ")[2].strip("')\"")
-            except (ValueError, LookupError, TypeError, AttributeError) as error:
-                what = error if isinstance(error, msgspec.ValidationError) else "not JSON"
-                status, said = None, f"its answer is not as documented: {what}"
+            for tried in range(RETRIES + 1):
+                status, wait = None, 0.0
+                try:
+                    return msgspec.convert(ask(client, how), kind)
+                except ResourceNotFoundError:
+                    return None
+                except (ValueError, LookupError, TypeError, AttributeError, DecodeError) as error:
+                    what = error if isinstance(error, msgspec.ValidationError) else "not JSON"
+                    said = f"its answer is not as documented: {what}"
+                except HttpResponseError as error:
+                    status = error.status_code
+                    said, wait = _told(error.response)
+                except AzureError as error:
+                    said = "no answer: " + str(error).rpartition(": ")[2].strip("')\"")
+                wait = max(wait, 2**tried / 2)
+                again = status is None or status == 429 or status >= 500
+                if tried == RETRIES or not again or wait > self.patience:
+                    break
+                time.sleep(wait)
         raise self._failed(doing, status, said.replace(token, "***")) from None
 
     def _failed(self, doing: str, status: int | None, said: str) -> ProviderFailed:
-        hints = {
-            401: "The token has expired or was revoked: make a new one, and put it where"
-                 " token_env or token_file says.",
-            403: "The token lacks a right; docs/guards/digitalocean.md lists those it needs.",
-            429: "A volume can be snapshotted once in ten minutes, and an account may make"
-                 " 5,000 calls an hour; try again later.",
-        }
+        hint = "Try again; https://status.digitalocean.com tells of outages."
         return ProviderFailed(
             f"DigitalOcean did not {doing}" + (f" ({status})" if status else "") + f": {said}",
-            hint=hints.get(
-                status or 0, "Try again; https://status.digitalocean.com tells of outages."
-            ),
-            provider=self.provider,
-            status=status,
+            hint=_HINTS.get(status or 0, hint), provider=self.provider, status=status,
         )
 
 
@@ -234,10 +298,11 @@ def _answer(response: Any, body: Any, _: Any) -> Any:
     return body
 
 
-def _said(error: HttpResponseError) -> str:
-    """Return the service's own words for an error, or the status's."""
+def _told(response: Any) -> tuple[str, float]:
+    """Return the service's own words for an error, and the seconds it asks to wait."""
+    asked = response.headers.get("Retry-After", "")
     try:
-        said = msgspec.json.decode(error.response.body())["message"]  # type: ignore[union-attr]
-        return str(said)[:300]
-    except (AttributeError, LookupError, TypeError, ValueError, AzureError):
-        return error.reason or "no reason was given"
+        said = str(msgspec.json.decode(response.body())["message"])[:300]
+    except (LookupError, TypeError, ValueError):
+        said = response.reason or "no reason was given"
+    return said, float(asked) if asked.isdecimal() else 0.0

@@ -183,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
         if body is None and status >= 400:
             name, words = WORDS[status]
             body = {"id": name, "message": words, "request_id": str(uuid.uuid4())}
-        sent = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        sent = body if isinstance(body, bytes) else json.dumps(body).encode() if body else b""
         self.send_response(status)
         self.send_header("Content-Type", "application/json; charset=utf-8")
         self.send_header("ratelimit-limit", "5000")
@@ -196,7 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(sent)
 
-    do_POST = do_DELETE = do_GET
+    do_POST = do_DELETE = do_GET  # noqa: N815 -- as the library names them
 
     def log_message(self, *_: object) -> None:
         pass

@@ -115,9 +115,7 @@ def test_a_slow_snapshot_is_waited_for(account: Account, opened: Opener) -> None
     taken = opened().take(CLUSTER, steps.append)
     assert taken.complete
     waits = [step.doing.partition(": ")[2] for step in steps[1:]]
-    assert waits == [
-        "it is not shown yet", *["DigitalOcean tells no size for it yet"] * 2,
-    ]  # fmt: skip
+    assert waits == ["it is not shown yet", *["it has no region or no size yet"] * 2]
 
 
 def test_a_snapshot_that_is_never_finished_ends_the_wait(account: Account, opened: Opener) -> None:
@@ -125,7 +123,7 @@ def test_a_snapshot_that_is_never_finished_ends_the_wait(account: Account, opene
     account.volume("pg-data")
     account.sized_after = 10**9
     provider = opened(patience=2)
-    with pytest.raises(ProviderFailed, match="was not complete after 2 s") as caught:
+    with pytest.raises(ProviderFailed, match="it has no region or no size yet") as caught:
         provider.take(CLUSTER, silent)
     (left,) = provider.list()
     assert caught.value.snapshot == left.id
@@ -140,9 +138,9 @@ def test_a_snapshot_that_is_never_finished_ends_the_wait(account: Account, opene
     ("strange", "told"),
     [
         ({"resource_id": "5f0b9c1a-0000-4000-8000-000000000000"}, "it is of the volume 5f0b9c1a"),
-        ({"regions": ["nyc3"]}, "it is in nyc3, not in fra1"),
-        ({"min_disk_size": 50}, "it is of 50 GiB; the volume has 100"),
-        ({"regions": []}, "it is in no region yet"),
+        ({"regions": ["nyc3"]}, "it is in nyc3, the volume in fra1"),
+        ({"min_disk_size": 50}, "it is of 50 GiB, the volume has 100"),
+        ({"regions": []}, "it has no region or no size yet"),
     ],
 )
 def test_a_snapshot_of_something_else_is_not_taken_for_ours(
@@ -172,12 +170,12 @@ def test_a_volume_that_is_not_there_is_named(
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"resource_id": "5f0b9c1a"}, "its volume is 5f0b9c1a"),
-        ({"regions": ["nyc3"]}, "it is not in the region fra1"),
-        ({"min_disk_size": 7}, "the size of its volume in GiB is 7, and was 1"),
-        ({"name": "renamed"}, "its name is renamed"),
-        ({"created_at": "2020-01-01T00:00:00Z"}, "its moment is 2020-01-01"),
-        ({"size_gigabytes": 0, "sized_after": 99}, "DigitalOcean tells no size for it yet"),
+        ({"resource_id": "5f0b9c1a"}, "and is 5f0b9c1a"),
+        ({"regions": ["nyc3"]}, "its region was fra1, and is nyc3"),
+        ({"min_disk_size": 7}, "its GiB was 1, and is 7"),
+        ({"name": "renamed"}, "and is renamed"),
+        ({"created_at": "2020-01-01T00:00:00Z"}, "and is 2020-01-01"),
+        ({"size_gigabytes": 0, "sized_after": 99}, "it has no region or no size yet"),
     ],
 )
 def test_a_snapshot_that_is_no_longer_what_it_was_is_no_proof(
@@ -195,7 +193,7 @@ def test_databases_larger_than_the_volume_are_no_proof(account: Account, opened:
     account.volume("pg-data", size=1)
     big = replace(CLUSTER, databases=(DatabaseSize(name="mastodon", size=65 * 1024**3),))
     proof = opened().inspect(opened().take(big, silent), silent)
-    assert proof.findings[0] == "the databases were larger than the volume it is of"
+    assert proof.findings[0] == "the databases were larger than the volume that it is of"
     assert not proof.passed
 
 
@@ -209,10 +207,10 @@ def test_a_wait_that_the_service_asks_for_is_kept(account: Account, opened: Open
     before = datetime.now(UTC)
     assert opened().take(CLUSTER, silent).complete
     assert datetime.now(UTC) - before > timedelta(seconds=2)
-    assert [status for _, _, status in account.asked] == [429, 200, 429, 201, 200]
+    assert [status for _, _, status in account.asked] == [429, 200, 429, 200, 201, 200]
 
 
-@pytest.mark.parametrize("asked", ["3600", "inf"])
+@pytest.mark.parametrize("asked", ["3600", "1" * 400])
 def test_a_wait_that_is_too_long_is_told_at_once(
     account: Account, opened: Opener, asked: str
 ) -> None:
@@ -236,11 +234,11 @@ def test_one_snapshot_in_ten_minutes_is_told_in_the_words_of_the_service(
     words = b'{"id": "too_many_requests", "message": "one request per 10m0s"}'
     account.faults = [
         Fault(method="POST", path="/snapshots", status=429, times=99, body=words,
-              headers={"Retry-After": "soon"})
+              headers={"Retry-After": "inf"})
     ]  # fmt: skip
     with pytest.raises(ProviderFailed, match="one request per 10m0s"):
-        opened().take(CLUSTER, silent)
-    assert [m for m, _, _ in account.asked].count("POST") == 5
+        opened(patience=1).take(CLUSTER, silent)
+    assert [m for m, _, _ in account.asked].count("POST") == 3
     assert not account.snapshots
 
 
@@ -277,14 +275,14 @@ def test_a_service_that_stays_down_ends_honestly(
     account.volume("pg-data")
     account.faults = [Fault(method=method, path="/v2/volumes", status=503, times=999)]
     with pytest.raises(ProviderFailed, match=r"\(503\): Service Unavailable") as caught:
-        opened().take(CLUSTER, silent)
+        opened(patience=1).take(CLUSTER, silent)
     assert caught.value.status == 503
-    assert [m for m, _, _ in account.asked].count(method) == 5
+    assert [m for m, _, _ in account.asked].count(method) == 3
 
 
 def test_no_service_at_all_is_told(opened: Opener) -> None:
-    with pytest.raises(ProviderFailed, match="no answer: .*refused"):
-        opened(endpoint="http://127.0.0.1:9").list()
+    with pytest.raises(ProviderFailed, match=r"no answer: .*refused"):
+        opened(endpoint="http://127.0.0.1:9", patience=0.4).list()
 
 
 @pytest.mark.parametrize(
@@ -295,7 +293,7 @@ def test_no_service_at_all_is_told(opened: Opener) -> None:
 def test_an_answer_that_is_none_is_told(account: Account, opened: Opener, answer: bytes) -> None:
     account.faults = [Fault(method="GET", path="/v2/volumes", status=200, times=9, body=answer)]
     with pytest.raises(ProviderFailed, match="its answer is not as documented"):
-        opened().list()
+        opened(patience=0.4).list()
 
 
 def test_a_redirection_is_not_followed(account: Account, opened: Opener) -> None:
@@ -331,9 +329,7 @@ def test_a_token_that_is_refused_is_never_shown(
     assert caught.value.__cause__ is None
 
 
-def test_an_expired_token_is_refused(
-    account: Account, opened: Opener, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_expired_token_is_refused(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DO_TOKEN", TOKEN[:-1] + "0")
     with pytest.raises(ProviderFailed, match=r"\(401\): Unable to authenticate you") as caught:
         opened().list()
@@ -359,7 +355,7 @@ def test_a_token_comes_from_a_file(account: Account, opened: Opener, tmp_path: P
     assert opened(token_env=None, token_file=str(token)).list() == ()
     token.write_text(f"{TOKEN}\nand more\n")
     with pytest.raises(ProviderSettingsError, match="is no token") as caught:
-        opened(token_env=None, token_file=str(token))
+        opened(token_env=None, token_file=str(token)).list()
     assert TOKEN not in everything(caught.value)
 
 
@@ -414,8 +410,8 @@ def test_restoring_is_for_a_person(account: Account, opened: Opener) -> None:
     [
         ({"fsync": False}, "fsync is off"),
         ({"full_page_writes": False}, "full_page_writes is off"),
-        ({"data_directory": None}, "the data directory is not known"),
-        ({}, "/mnt/pg-data/18/main/global/pg_control cannot be looked at from here"),
+        ({"data_directory": None}, "the role may not see where the data directory is"),
+        ({}, "nobody knows on which volume /mnt/pg-data/18/main/global/pg_control lies"),
     ],
 )
 def test_what_makes_a_snapshot_useless_is_said_before(
@@ -433,5 +429,5 @@ def test_a_volume_that_is_attached_nowhere_holds_no_running_cluster(
 ) -> None:
     account.volumes[account.volume("pg-data")]["droplet_ids"] = []
     assert opened().lacks(CLUSTER)[0] == (
-        "the volume pg-data is attached to no droplet, so no server runs on it"
+        "the volume pg-data is attached to no droplet: none runs on it"
     )

@@ -57,7 +57,7 @@ def test_a_cluster_on_one_volume_is_covered(tmp_path: Path) -> None:
         link.symlink_to(started.data)
         identifier = Cluster.of(connect(started.dsn())).system_identifier
         assert mounts.uncovered(link, identifier, NAME) == ()
-        assert mounts.mounted(link) == (at, NAME)
+        assert mounts.mounted(link) == (str(at), NAME)
         assert mounts.uncovered(link, identifier, "pg-data")[0] == (
             f"{started.data} does not lie on the volume pg-data, but on {NAME}"
         )
@@ -78,11 +78,9 @@ def test_write_ahead_log_on_another_volume_is_refused(tmp_path: Path) -> None:
         shutil.rmtree(log)
         log.symlink_to(wal / "log")
         started.start()
-        assert uncovered(started) == (
-            f"{wal}/log does not lie on the volume {NAME}, but on {NAME}-wal",
-            f"the cluster spans {NAME}, {NAME}-wal; snapshots of several disks are of different"
-            " moments and do not fit together",
-        )
+        elsewhere, spans = uncovered(started)
+        assert elsewhere == f"{wal}/log does not lie on the volume {NAME}, but on {NAME}-wal"
+        assert spans.startswith(f"the cluster spans {NAME}, {NAME}-wal; ")
         started.stop()
 
 
@@ -125,13 +123,13 @@ def test_a_tablespace_elsewhere_is_refused(tmp_path: Path) -> None:
 def test_a_partition_of_the_volume_is_the_volume(tmp_path: Path) -> None:
     """Its device is named after the volume with -part1 behind, as udev does."""
     with volume(NAME, tmp_path) as at, server_in(at) as started:
-        link = mounts.NAMES / f"{mounts.PREFIX}{NAME}"
+        link = Path(f"{mounts.DEVICES}{NAME}")
         part = link.with_name(f"{link.name}-part1")
         link.rename(part)
         try:
             assert uncovered(started) == ()
             assert started.data is not None
-            assert mounts.mounted(started.data) == (at, f"{NAME}-part1")
+            assert mounts.mounted(started.data) == (str(at), f"{NAME}-part1")
             assert uncovered(started, NAME[:-1]) != ()
         finally:
             part.rename(link)
@@ -145,7 +143,7 @@ def test_a_bind_mount_is_followed_to_the_volume(tmp_path: Path) -> None:
         bound.mkdir()
         run("mount", "--bind", str(at / "inner"), str(bound))
         try:
-            assert mounts.mounted(bound) == (at, NAME)
+            assert mounts.mounted(bound) == (str(at), NAME)
         finally:
             run("umount", str(bound))
 
@@ -155,9 +153,9 @@ def test_a_mount_point_with_a_space_is_told_as_it_is(tmp_path: Path) -> None:
         spaced = tmp_path / "pg data"
         spaced.mkdir()
         run("umount", str(at))
-        run("mount", str(mounts.NAMES / f"{mounts.PREFIX}{NAME}"), str(spaced))
+        run("mount", f"{mounts.DEVICES}{NAME}", str(spaced))
         try:
-            assert mounts.mounted(spaced) == (spaced, NAME)
+            assert mounts.mounted(spaced) == (str(spaced), NAME)
         finally:
             run("umount", str(spaced))
 
@@ -174,4 +172,4 @@ def test_a_cluster_on_no_volume_is_not_covered(lab: Server) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every directory")
 def test_a_directory_that_may_not_be_read_is_not_covered(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir(mode=0)
-    assert "cannot be looked at from here" in mounts.uncovered(tmp_path / "data", 1, "pg-data")[0]
+    assert "Permission denied" in mounts.uncovered(tmp_path / "data", 1, "pg-data")[0]
