@@ -141,7 +141,7 @@ class Volumes:
     endpoint: str
     #: reads the token; what it raises passes through
     token: Callable[[], str]
-    #: most seconds to wait between two tries because the service asks for it
+    #: most seconds that a call waits between its tries, and until a snapshot is finished
     patience: float
 
     def volume(self) -> Volume:
@@ -247,6 +247,7 @@ class Volumes:
             # Its own way would repeat a POST that may have been carried out, and wait for ever.
             read_timeout=60, retry_policy=RetryPolicy.no_retries(),
         ) as client:
+            left = self.patience
             for tried in range(RETRIES + 1):
                 status, wait = None, 0.0
                 try:
@@ -262,8 +263,10 @@ class Volumes:
                 except AzureError as error:
                     said = "no answer: " + str(error).rpartition(": ")[2].strip("')\"")
                 wait = max(wait, 2**tried / 2)
-                again = status is None or status == 429 or status >= 500
-                if tried == RETRIES or not again or wait > self.patience:
+                left -= wait
+                # 409: a snapshot that an earlier try made and that was not listed yet
+                again = status is None or status in (409, 429) or status >= 500
+                if tried == RETRIES or not again or left < 0:
                     break
                 time.sleep(wait)
         raise self._failed(doing, status, said.replace(token, "***")) from None

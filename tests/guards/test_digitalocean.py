@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
+import subprocess
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -237,7 +240,7 @@ def test_one_snapshot_in_ten_minutes_is_told_in_the_words_of_the_service(
               headers={"Retry-After": "inf"})
     ]  # fmt: skip
     with pytest.raises(ProviderFailed, match="one request per 10m0s"):
-        opened(patience=1).take(CLUSTER, silent)
+        opened(patience=2).take(CLUSTER, silent)
     assert [m for m, _, _ in account.asked].count("POST") == 3
     assert not account.snapshots
 
@@ -268,6 +271,20 @@ def test_a_snapshot_that_was_made_behind_an_error_is_found(
     assert [m for m, _, _ in account.asked].count("POST") == 1
 
 
+def test_a_snapshot_that_was_made_and_is_listed_late_is_found(
+    account: Account, opened: Opener
+) -> None:
+    """The list does not show it yet, so it is asked for again, and its name is taken."""
+    account.volume("pg-data")
+    account.faults = [
+        Fault(method="POST", path="/snapshots", status=502, times=1, carried_out=True),
+        Fault(method="GET", path="/snapshots[?]", status=200, times=1, body=b'{"snapshots": []}'),
+    ]
+    taken = opened().take(CLUSTER, silent)
+    assert list(account.snapshots) == [taken.id]
+    assert [status for method, _, status in account.asked if method == "POST"] == [502, 409]
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_service_that_stays_down_ends_honestly(
     account: Account, opened: Opener, method: str
@@ -275,7 +292,7 @@ def test_a_service_that_stays_down_ends_honestly(
     account.volume("pg-data")
     account.faults = [Fault(method=method, path="/v2/volumes", status=503, times=999)]
     with pytest.raises(ProviderFailed, match=r"\(503\): Service Unavailable") as caught:
-        opened(patience=1).take(CLUSTER, silent)
+        opened(patience=2).take(CLUSTER, silent)
     assert caught.value.status == 503
     assert [m for m, _, _ in account.asked].count(method) == 3
 
@@ -345,6 +362,46 @@ def test_the_token_is_in_nothing_that_a_provider_gives(account: Account, opened:
     shown = f"{provider!r} {taken!r} {proof!r} {steps!r} {provider.steps_back(taken, CLUSTER)!r}"
     assert account.authorized == {f"Bearer {TOKEN}"}
     assert TOKEN not in shown
+
+
+def test_no_log_shows_the_token(
+    account: Account, opened: Opener, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not even where whoever calls has turned on every message of every library."""
+    account.volume("pg-data")
+    with caplog.at_level(logging.DEBUG):
+        opened().take(CLUSTER, silent)
+    assert "/v2/volumes" in caplog.text
+    assert TOKEN not in caplog.text
+
+
+def test_killed_in_the_middle_leaves_what_is_listed_and_can_be_removed(
+    account: Account, opened: Opener
+) -> None:
+    account.volume("pg-data")
+    account.sized_after = 10**9
+    script = f"""
+import datetime, pathlib
+from migrations_check.snapshots.cluster import Cluster, DatabaseSize
+from migrations_check.snapshots.settings import open_provider
+provider = open_provider("nightly", {{"nightly": {{"kind": "digitalocean", "volume": "pg-data",
+    "region": "fra1", "token_env": "DO_TOKEN", "endpoint": "{account.url}"}}}})[1]
+PosixPath = pathlib.PosixPath
+provider.take({CLUSTER!r}, lambda step: print(step.doing, flush=True))
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if line.startswith("waiting for the snapshot"):
+                break
+        child.kill()
+    (left,) = opened().list()
+    assert not left.complete
+    assert left.system_identifier == CLUSTER.system_identifier
+    opened().delete(left)
+    assert opened().list() == ()
 
 
 def test_a_token_comes_from_a_file(account: Account, opened: Opener, tmp_path: Path) -> None:
