@@ -105,11 +105,8 @@ class VolumeSnapshot:
             "GiB": (facts["min_disk_size"], str(self.min_disk_size)),
             "moment": (f"{since.taken_at}", f"{self.created_at}"),
         }
-        changed = [f"its {what} was {then}, and is {now}"
-                   for what, (then, now) in then_and_now.items() if then != now]
-        if int(facts.get("databases_bytes", "0")) > self.min_disk_size * GIB:
-            changed.append("the databases were larger than the volume that it is of")
-        return changed
+        return [f"its {what} was {then}, and is {now}"
+                for what, (then, now) in then_and_now.items() if then != now]
 
     def of(self, volume: Volume, facts: Mapping[str, str]) -> Snapshot:
         """Return it as the guard knows snapshots; its name tells the cluster, if it is ours."""

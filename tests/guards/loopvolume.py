@@ -15,12 +15,16 @@ from pathlib import Path
 
 import pytest
 
+from dedupe.lab import Server, server
+
 BY_ID = Path("/dev/disk/by-id")
 NEEDED = ("mkfs.ext4", "losetup", "mount", "umount", "fsfreeze", "cp")
 
 
 def require_root() -> None:
     """Skip a test where disks cannot be made."""
+    if os.environ.get("PGMEND_LAB_DSN"):
+        pytest.skip("PGMEND_LAB_DSN names the only server")
     if os.geteuid() != 0:
         pytest.skip("only root can make a loop device and mount it")
     missing = [program for program in NEEDED if shutil.which(program) is None]
@@ -72,3 +76,15 @@ def volume(name: str, where: Path) -> Iterator[Path]:
     run("mkfs.ext4", "-q", str(image))
     with ExitStack() as stack:
         yield stack.enter_context(mounted(stack.enter_context(attached(name, image))))
+
+
+@contextmanager
+def server_in(where: Path) -> Iterator[Server]:
+    """Start a server whose cluster lies under ``where``, durable as a real one is."""
+    before, tempfile.tempdir = tempfile.tempdir, str(where)
+    with ExitStack() as stack:
+        try:
+            started = stack.enter_context(server(settings={"fsync": "on"}))
+        finally:
+            tempfile.tempdir = before
+        yield started

@@ -6,33 +6,19 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from dedupe.connect import connect
-from dedupe.lab import Server, server
+from dedupe.lab import Server
 from migrations_check.snapshots import mounts
 from migrations_check.snapshots.cluster import Cluster
 
-from .loopvolume import run, volume
+from .loopvolume import run, server_in, volume
 
 NAME = f"pgmend-test-{os.getpid()}"
-DURABLE = {"fsync": "on", "full_page_writes": "on"}
-
-
-@contextmanager
-def server_in(where: Path) -> Iterator[Server]:
-    """Start a server whose cluster lies under ``where``."""
-    before, tempfile.tempdir = tempfile.tempdir, str(where)
-    try:
-        with server(settings=DURABLE) as started:
-            yield started
-    finally:
-        tempfile.tempdir = before
 
 
 def uncovered(started: Server, name: str = NAME) -> tuple[str, ...]:

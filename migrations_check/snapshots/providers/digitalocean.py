@@ -82,8 +82,7 @@ class DigitalOcean:
         volume = self.api.volume()
         told(Step(doing=f"asking for a snapshot of {volume.name}"))
         made = self.api.finished(self.api.take(volume, cluster), volume, told)
-        size = sum(database.size or 0 for database in cluster.databases)
-        return made.of(volume, {"databases_bytes": str(size), **self._mount(cluster)})
+        return made.of(volume, self._mount(cluster))
 
     def list(self) -> tuple[Snapshot, ...]:
         """Return all snapshots of the volume; those that others took tell no cluster."""
