@@ -115,7 +115,7 @@ class VolumeSnapshot:
         return Snapshot(
             id=self.id,
             taken_at=self.created_at,
-            complete=not (self.unfinished or self.unlike(volume)),
+            complete=not self.unfinished,
             size=int(self.size_gigabytes * GIB) or None,
             place=f"DigitalOcean, {', '.join(self.regions)}",
             system_identifier=int(told[1], 16) if told else None,
@@ -213,8 +213,8 @@ class Volumes:
             return made
         raise ProviderFailed(
             f"{asked.name} is no snapshot of {volume.name} to rely on: {wrong} ({asked.id})",
-            hint="It is not finished, or of something else; no receipt tells of it. To remove it:"
-            f" doctl compute snapshot delete {asked.id}",
+            hint="It is not finished, or of something else, and no receipt tells of it."
+            f" pgmend guard remove {asked.id} --provider {self.provider} removes it.",
             provider=self.provider, snapshot=asked.id,
         )
 
@@ -252,8 +252,8 @@ class Volumes:
                 except ResourceNotFoundError:
                     return None
                 except (ValueError, LookupError, TypeError, AttributeError, DecodeError) as error:
-                    what = error if isinstance(error, msgspec.ValidationError) else "not JSON"
-                    said = f"its answer is not as documented: {what}"
+                    known = isinstance(error, msgspec.ValidationError)
+                    said = "its answer is not as documented" + (f": {error}" if known else "")
                 except HttpResponseError as error:
                     status = error.status_code
                     said, wait = _told(error.response)

@@ -128,7 +128,7 @@ def test_a_snapshot_that_is_never_finished_ends_the_wait(account: Account, opene
         provider.take(CLUSTER, silent)
     (left,) = provider.list()
     assert caught.value.snapshot == left.id
-    assert f"doctl compute snapshot delete {left.id}" in str(caught.value.hint)
+    assert f"pgmend guard remove {left.id} --provider nightly" in str(caught.value.hint)
     assert not left.complete
     assert not provider.inspect(left, silent).passed
     provider.delete(left)
@@ -166,6 +166,15 @@ def test_a_volume_that_is_not_there_is_named(
         with pytest.raises(ProviderSettingsError, match=f"no volume {volume} in {region}"):
             ask()
     assert not account.snapshots
+
+
+def test_a_snapshot_counts_after_its_volume_has_grown(account: Account, opened: Opener) -> None:
+    volume = account.volume("pg-data", size=100)
+    taken = opened().take(CLUSTER, silent)
+    account.volumes[volume]["size_gigabytes"] = 200
+    assert opened().list() == (taken,)
+    assert taken.complete
+    assert opened().inspect(taken, silent).passed
 
 
 @pytest.mark.parametrize(
