@@ -104,7 +104,7 @@ class DigitalOcean:
         del scratch, told
         raise RestoreByHand(
             f"a snapshot of a volume cannot be restored into a directory ({snapshot.id})",
-            hint="Make a volume from it by the steps.", steps=self.steps_back(snapshot, None),
+            hint="The steps back say how a person does it.", steps=self.steps_back(snapshot, None),
         )
 
     def steps_back(self, snapshot: Snapshot, cluster: Cluster | None) -> tuple[str, ...]:
