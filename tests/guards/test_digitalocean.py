@@ -15,7 +15,13 @@ from typing import Any
 
 import pytest
 
-from dedupe.errors import DedupeError, ProviderFailed, ProviderSettingsError, RestoreByHand
+from dedupe.errors import (
+    DedupeError,
+    ProgramMissing,
+    ProviderFailed,
+    ProviderSettingsError,
+    RestoreByHand,
+)
 from migrations_check.snapshots.cluster import Cluster, DatabaseSize
 from migrations_check.snapshots.provider import Provider, Step
 from migrations_check.snapshots.settings import open_provider
@@ -440,6 +446,17 @@ def test_settings_that_cannot_work_are_told_without_secrets(
         opened(**wrong)
     assert TOKEN not in everything(caught.value)
     assert "secret@" not in everything(caught.value)
+
+
+def test_without_its_client_it_says_what_to_install(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client comes with an extra; without it every other provider works as before."""
+    monkeypatch.setitem(sys.modules, "pydo", None)
+    monkeypatch.delitem(sys.modules, "migrations_check.snapshots.volumes", raising=False)
+    with pytest.raises(ProgramMissing, match="the Python package pydo") as caught:
+        opened()
+    assert caught.value.hint == "pip install 'pgmend[digitalocean]'"
 
 
 def test_restoring_is_for_a_person(account: Account, opened: Opener) -> None:
