@@ -197,6 +197,11 @@ def _lines(figures: Figures) -> Iterator[str]:
     yield f"{len(QUERIES)} GROUP BY queries   {figures.detection:8.2f} s"
     yield f"{len(QUERIES)} indexes built      {figures.rebuild:8.2f} s"
     yield f"pgmend, all of it    {figures.seconds:8.2f} s"
+    of_posts = sum(took for phase, took in figures.phases.items() if phase.startswith("statuses:"))
+    yield (
+        f"of it for posts      {of_posts:8.2f} s,"
+        f" {1000 * of_posts / max(1, figures.posts):.2f} ms for each duplicate one"
+    )
     for phase, seconds in sorted(figures.phases.items(), key=lambda one: -one[1])[:12]:
         yield f"    {seconds:8.2f} s  {phase}"
     for text, met in _verdicts(figures):
