@@ -65,7 +65,7 @@ def repair(
     refuses a change raises DuplicatesLeft, in place of leaving the group as it is.
     ``proved``: oids of indexes that an earlier repair in this process has proved, while nobody
     could damage them; those that this one proves are added. ``alone``: nobody else is connected,
-    so a batch is a whole round and holds its locks as long, child rows are found by reading
+    so a batch may be a whole round and hold its locks as long, with child rows found by reading
     heaps, and indexes are built by the faster way that stops writers. ``around``: what an
     earlier repair has read of the catalogs, while nobody changed the schema. ``stop`` ends it
     between two batches.

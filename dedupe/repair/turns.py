@@ -1,8 +1,9 @@
 """The turns of a round, batch by batch, each batch one transaction.
 
-Where nobody else is connected, a batch takes the whole round and finds child rows by reading
-the heaps (``searching.ByHeap``): nothing has to be proved then. If the server refuses such a
-batch, the indexes are proved or rebuilt after all, and the turns go on by them.
+Where nobody else is connected and reading the heaps of children takes less time than to prove
+their indexes, a batch takes the whole round and finds child rows in that way
+(``searching.ByHeap``). If the server refuses such a batch, the indexes are proved or rebuilt
+after all, and the turns go on by them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from ..journal import SCHEMA
 from ..key import ResolvedKey
 from ..policy import Policy
 from ..references import References
+from ..scan.keyorder import amcheck_schema
 from ..writer import Writer
 from .batch import Batches
 from .helpers import index_columns
@@ -28,10 +30,15 @@ from .telling import Telling
 
 #: a batch's; its locks are held as long
 _TARGET_SECONDS = 0.5
+#: the same where nobody else is connected who could wait for them
+_TARGET_ALONE = 5.0
 _FIRST_BATCH = 100
 _LARGEST_BATCH = 20_000
-#: rows that go, up to which a child is rather read for each batch than its indexes proved once
+#: rows that go, up to which all of them are one batch
 _MOST_BY_HEAP = 200_000
+#: bytes of children for each row that goes, up to which reading them takes less time than to
+#: let amcheck prove their indexes and to look row by row
+_HEAP_BYTES = 1_000_000
 _LOCK_TRIES = 8
 #: rows of a group that a batch's size reckons with
 _ROWS_A_GROUP = 3
@@ -77,8 +84,9 @@ class Turns:
         self._also_damaged = also_damaged
         self._proved = proved
         self._alone = alone
+        self._target = _TARGET_ALONE if alone else _TARGET_SECONDS
         self._wait = wait
-        self._by_heap = alone and losers <= _MOST_BY_HEAP
+        self._by_heap = alone and losers <= _MOST_BY_HEAP and self._heap_is_quicker(losers)
         if self._by_heap:
             self._size = _LARGEST_BATCH
             prepare_checks(writer, run, pointing, key.index_oid, telling)
@@ -108,6 +116,14 @@ class Turns:
             self._telling.did(len(part))
             if self._nice:
                 self._telling.wait(took * self._nice, "being nice")
+
+    def _heap_is_quicker(self, losers: int) -> bool:
+        """Tell whether to read children rather than to prove their indexes; reads catalogs."""
+        size = sum(
+            one.relations[r.child].bytes for one in self._pointing for r in one.references
+        )
+        # Without amcheck indexes are proved by counting, which takes many times as long.
+        return size <= _HEAP_BYTES * losers or amcheck_schema(self._writer) is None
 
     def _go_by_index(self) -> None:
         """Prove or rebuild all indexes, and find rows by them from now on."""
@@ -181,10 +197,10 @@ class Turns:
                 took = time.monotonic() - started
                 if self._by_heap:
                     return took
-                if took < _TARGET_SECONDS / 2:
+                if took < self._target / 2:
                     self._size = min(_LARGEST_BATCH, self._size * 2)
-                elif took > _TARGET_SECONDS:
-                    self._size = max(1, int(self._size * _TARGET_SECONDS / took))
+                elif took > self._target:
+                    self._size = max(1, int(self._size * self._target / took))
                 return took
 
     def _refused_by_heap(self, error: DedupeError) -> None:

@@ -278,11 +278,8 @@ def _described(session: Session, leaf: Leaf) -> _PrimaryKey:
     )
 
 
-def amchecked(session: Session, index_oid: int) -> bool:
-    """Let amcheck compare an index and its heap; False where it is not there or not allowed.
-
-    Raises UnreadableData where it finds damage, QueryFailed where it cannot check.
-    """
+def amcheck_schema(session: Session) -> str | None:
+    """Return the quoted name of amcheck's schema; None where it is not there or not allowed."""
     found = session.rows(
         "SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_extension e"
         " JOIN pg_catalog.pg_proc p ON p.pronamespace = e.extnamespace"
@@ -293,11 +290,20 @@ def amchecked(session: Session, index_oid: int) -> bool:
         " AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE')"
         " AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')"
     )
-    if not found:
+    return found[0][0] if found else None
+
+
+def amchecked(session: Session, index_oid: int) -> bool:
+    """Let amcheck compare an index and its heap; False where it is not there or not allowed.
+
+    Raises UnreadableData where it finds damage, QueryFailed where it cannot check.
+    """
+    schema = amcheck_schema(session)
+    if schema is None:
         return False
     with session.transaction():
         session.rows(
-            f"SELECT {found[0][0]}.bt_index_check($1::oid::pg_catalog.regclass, true)",
+            f"SELECT {schema}.bt_index_check($1::oid::pg_catalog.regclass, true)",
             [index_oid],
         )
     return True
