@@ -1,0 +1,51 @@
+"""Presets: tools that are known so well that naming their target is enough.
+
+A preset is a module that is run as a program and speaks the contract of commands like
+anybody's own (``adapter`` is what they share), and the facts below.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+
+from ..contract import ACTIONS
+
+_BEFORE = (
+    "# As the account that the server runs under. Stop the server and keep what is there:",
+    "pg_ctl stop -m fast -D {data_directory}",
+    "mv {data_directory} {data_directory}.before",
+)
+_AFTER = (
+    "pg_ctl start -w -l {data_directory}.log -D {data_directory}",
+    "# It is on a new timeline: take a new snapshot once all is well, and only then remove",
+    "# {data_directory}.before.",
+)
+
+#: a tool to the way back to one of its snapshots; {tool} and {target} are filled in, too
+PRESETS: Mapping[str, tuple[str, ...]] = {
+    "pgbackrest": (
+        *_BEFORE,
+        "mkdir -m 700 {data_directory}",
+        "{tool} --stanza={target} --set={id} --type=immediate --target-action=promote restore",
+        *_AFTER,
+    ),
+    "barman": (
+        *_BEFORE,
+        "{tool} recover --target-immediate --target-action promote {target} {id} {data_directory}",
+        *_AFTER,
+    ),
+}
+
+
+def chosen(
+    preset: str, target: str, tool: tuple[str, ...]
+) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """Return a preset's command for each action, and its lines of the way back."""
+    # -P: a directory that happens to be the current one lends no modules.
+    argv = (sys.executable, "-P", "-m", f"{__name__}.{preset}", target, *tool)
+    told = {"target": shlex.quote(target), "tool": shlex.join(tool)}
+    steps = (re.sub(r"{(target|tool)}", lambda m: told[m[1]], line) for line in PRESETS[preset])
+    return dict.fromkeys(ACTIONS, argv), tuple(steps)
