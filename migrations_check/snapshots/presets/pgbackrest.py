@@ -202,8 +202,8 @@ def _segment_size(backup: _Backup) -> int:
     """
     position = int(backup.lsn.start.partition("/")[2], 16)
     number = int(backup.archive.start[16:24], 16)
-    power = next(n for n in (24, *range(20, 31)) if position >> n == number)
-    return 1 << power
+    powers = [n for n in (24, *range(20, 31)) if position >> n == number]
+    return int(2 ** powers[0])
 
 
 if __name__ == "__main__":
