@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,7 +156,7 @@ def barman() -> Iterator[Backed]:
             receiving.wait(30)
 
 
-def _until(holds, otherwise: str) -> None:  # type: ignore[no-untyped-def]
+def _until(holds: Callable[[], object], otherwise: str) -> None:
     limit = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < limit, otherwise

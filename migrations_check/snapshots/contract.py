@@ -16,6 +16,7 @@ from .provider import Scratch, Snapshot
 
 Action: TypeAlias = Literal["check", "take", "list", "verify", "restore", "delete"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
+About: TypeAlias = Cluster | Snapshot | Scratch
 
 
 class _Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,7 +32,7 @@ class Asked(_Message, frozen=True):
     scratch: dict[str, Any] = {}
 
     @classmethod
-    def of(cls, action: Action, *about: Cluster | Snapshot | Scratch) -> Asked:
+    def of(cls, action: Action, *about: About) -> Asked:
         """Ask for an action."""
         parts: dict[str, Any] = {}
         for one in about:
@@ -45,6 +46,10 @@ class Asked(_Message, frozen=True):
                 names = ("data", "directory", "bindir")
                 parts["scratch"] = {name: str(getattr(one, name)) for name in names}
         return cls(contract=1, action=action, **parts)
+
+    def text(self) -> str:
+        """Write it down."""
+        return msgspec.json.encode(self).decode()
 
     def variables(self) -> dict[str, str]:
         """Return the texts and numbers in it as PGMEND_SNAPSHOT_ID and so on."""

@@ -11,8 +11,6 @@ import shlex
 import sys
 from collections.abc import Mapping
 
-from ..contract import ACTIONS
-
 _BEFORE = (
     "# As the account that the server runs under. Stop the server and keep what is there:",
     "pg_ctl stop -m fast -D {data_directory}",
@@ -42,10 +40,14 @@ PRESETS: Mapping[str, tuple[str, ...]] = {
 
 def chosen(
     preset: str, target: str, tool: tuple[str, ...]
-) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
-    """Return a preset's command for each action, and its lines of the way back."""
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the command of a preset, the same for every action, and its lines of the way back."""
     # -P: a directory that happens to be the current one lends no modules.
     argv = (sys.executable, "-P", "-m", f"{__name__}.{preset}", target, *tool)
-    told = {"target": shlex.quote(target), "tool": shlex.join(tool)}
-    steps = (re.sub(r"{(target|tool)}", lambda m: told[m[1]], line) for line in PRESETS[preset])
-    return dict.fromkeys(ACTIONS, argv), tuple(steps)
+    told = {"{target}": shlex.quote(target), "{tool}": shlex.join(tool)}
+    return argv, tuple(filled(line, told) for line in PRESETS[preset])
+
+
+def filled(line: str, known: Mapping[str, str]) -> str:
+    """Put values in the place of their names; what is put in is not looked at again."""
+    return re.sub("|".join(known), lambda found: known[found[0]], line)
