@@ -65,7 +65,8 @@ def test_the_command_gets_the_cluster_and_the_shell_gets_variables(
     text = (
         f"cat >{shlex.quote(str(asked))}; printf '%s'"
         ' "{\\"contract\\": 1, \\"snapshot\\": {\\"id\\": \\"a$PGMEND_CLUSTER_TIMELINE\\",'
-        ' \\"taken_at\\": $(date +%s), \\"complete\\": true, \\"size\\": 1, \\"place\\": \\"shelf\\",'
+        ' \\"taken_at\\": $(date +%s), \\"complete\\": true, \\"size\\": 1,'
+        ' \\"place\\": \\"shelf\\",'
         ' \\"system_identifier\\": \\"$PGMEND_CLUSTER_SYSTEM_IDENTIFIER\\"}}"'
     )
     cluster = Cluster.of(connect(lab.dsn()))

@@ -45,7 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     restore: Argv | None = None
     delete: Argv | None = None
     #: lines of text; {id}, {place} and {data_directory} are filled in, quoted for a shell
-    steps_back: tuple[str, ...] = ("# Restore {id} by its own tool: {place}",)
+    steps_back: tuple[str, ...] | None = None
     #: seconds that one command may take
     time_limit: Annotated[float, Meta(gt=0)] = 86400.0
     #: environment variable of the commands to the file that holds its value
@@ -69,12 +69,14 @@ class Command:
 
     def __init__(self, settings: Settings, access: Access) -> None:
         self.name = access.name
-        self._limit, self._steps = settings.time_limit, settings.steps_back
+        self._limit = settings.time_limit
+        steps: tuple[str, ...] = ("# Restore {id} by its own tool: {place}",)
         self._commands = {name: getattr(settings, name) for name in contract.ACTIONS}
         if settings.preset and settings.target:
             tool = settings.tool or (settings.preset,)
-            argv, self._steps = presets.chosen(settings.preset, settings.target, tool)
+            argv, steps = presets.chosen(settings.preset, settings.target, tool)
             self._commands = dict.fromkeys(contract.ACTIONS, argv)
+        self._steps = settings.steps_back or steps
         self._secrets = {n: secret(self.name, n, file=path) for n, path in settings.secrets.items()}
         self._environment = {**access.environment, **self._secrets}
 
