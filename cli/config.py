@@ -43,6 +43,14 @@ KNOWN: Mapping[str, Mapping[str, tuple[type, ...]]] = {
         "triggers": (str,),
         "journal_schema": (str,),
     },
+    "guard": {
+        "receipts": (str,),
+        "max_age": (str,),
+        "bindir": (str,),
+        "scratch": (str,),
+        # Each is read by the provider that it configures.
+        "providers": (dict,),
+    },
 }
 
 DEFAULT_FILE = "pgmend.toml"

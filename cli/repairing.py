@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from dedupe import Progress, RepairProgress, Run
 from dedupe.connect import Database
-from dedupe.errors import NotARunDirectory, RefusedError, RepairStopped, UsageError
+from dedupe.errors import NotARunDirectory, RepairStopped, UsageError
 
 from .config import Config
 from .exits import ExitCode
@@ -27,8 +27,6 @@ R = TypeVar("R")
 
 #: cluster_name of a server that may be ruined
 LAB = "pgmend-lab"
-#: why a repair of such a server needs no snapshot
-_LAB_REASON = "lab server"
 #: the last line of whatever only shows what it would do
 NOTHING_WRITTEN = "Nothing was written. Add --execute to do it."
 
@@ -147,26 +145,6 @@ class Server:
         role = "standby" if self.standby else "primary"
         note(
             one_line(f"{self.place}, PostgreSQL {self.version}, {role}, run {run_id}: {what}")
-        )
-
-    def snapshot_reason(self, given: str | None) -> str:
-        """Return why there is no snapshot to go back to; refuse unless that was said.
-
-        Raises RefusedError, UsageError.
-        """
-        if given is not None:
-            if not given.strip():
-                raise UsageError(
-                    "--without-snapshot says no reason",
-                    hint="Write --without-snapshot REASON; it is kept in the journal.",
-                )
-            return given.strip()
-        if self.lab:
-            return _LAB_REASON
-        raise RefusedError(
-            f"nothing shows that {self.place} could be brought back: there is no snapshot of it",
-            hint="If it may be repaired all the same, say why: --without-snapshot REASON."
-            " The reason is kept in the journal.",
         )
 
 

@@ -71,7 +71,8 @@ def run(arguments: Sequence[str]) -> int:
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
     try:
         code = pgmend.main(list(arguments), prog_name="pgmend", standalone_mode=False)
-        return ExitCode(code or ExitCode.OK)
+        # Not one of ours where a command passes on that of another program.
+        return int(code or ExitCode.OK)
     except DedupeError as error:
         output.complain(error.message, error.hint)
         return code_of(error)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from .references import References
 from .repair.helpers import finding_index
 from .session import Session
+from .surroundings import Surroundings
 
 #: bytes of a journal entry beside the values
 _ENTRY = 200
@@ -52,25 +53,30 @@ class DiskNeed:
 
 
 def disk_need(
-    session: Session, pointing: Sequence[References], losers: int, index: int | None
+    around: Surroundings, pointing: Sequence[References], losers: int, index: int | None
 ) -> DiskNeed:
     """Estimate how much room the journal, the helper indexes and the rebuild take.
 
     ``pointing``: the references of each policy. What several of them re-point is counted once.
     """
+    session = around.session
     root = pointing[0].relations[pointing[0].root]
     rows, width = _size(session, sorted(root.family))
     journal = losers * (width + _ENTRY)
     helpers = 0.0
     seen: set[tuple[int, int, tuple[str, ...]]] = set()
+    sizes: dict[int, float] = {}
     for references, r in ((one, r) for one in pointing for r in one.references):
         same = r.child, r.parent, r.columns
         if r.twin or same in seen:
             continue
         seen.add(same)
-        child_rows, _ = _size(session, sorted(references.relations[r.child].family))
+        child = references.relations[r.child]
+        if r.child not in sizes:
+            sizes[r.child], _ = _size(session, sorted(child.family))
+        child_rows = sizes[r.child]
         journal += losers * (child_rows / max(rows, 1.0)) * 2 * _ENTRY
-        if finding_index(session, r, references.relations[r.child]) is None:
+        if finding_index(around, r, child) is None:
             helpers += child_rows * _INDEX_ENTRY
     rebuild = 0.0
     if index is not None:

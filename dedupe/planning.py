@@ -182,14 +182,14 @@ def plan_with(
         # All that is known of the groups is known only now.
         facts.update(planner.facts())
         facts["fingerprint"] = digest.hexdigest()
-        facts["references"] = [asdict(one) for one in _planned(session, pointing)]
+        facts["references"] = [asdict(one) for one in _planned(around, pointing)]
         facts["statements"] = list(
             dict.fromkeys(one for rule in rules for one in _shapes(rule[1], rule[0]))
         )
         facts["notes"] = [
             *dict.fromkeys(note for rule in rules for note in _notes(*rule, facts["ties"])),
             *_parted(facts["parted"]),
-            str(disk_need(session, pointing, facts["losers"], key.index_oid)),
+            str(disk_need(around, pointing, facts["losers"], key.index_oid)),
         ]
 
     def noted(found: Iterator[Ranking]) -> Iterator[Ranking]:
@@ -238,9 +238,10 @@ def _chosen(run: Run, name: str | None) -> int:
     return found[0] if found else 0
 
 
-def _planned(session: Session, pointing: Sequence[References]) -> Iterator[PlannedReference]:
+def _planned(around: Surroundings, pointing: Sequence[References]) -> Iterator[PlannedReference]:
     """Describe the references of all policies; one that several handle alike, once."""
     told: set[tuple[object, ...]] = set()
+    estimates: dict[int, int | None] = {}
     for references, r in ((one, r) for one in pointing for r in one.references):
         handling = "lose" if r.lose else "keep" if r.twin else "re-point"
         alike = r.child, r.columns, r.parent, r.constraint, handling
@@ -248,13 +249,14 @@ def _planned(session: Session, pointing: Sequence[References]) -> Iterator[Plann
             continue
         told.add(alike)
         child, parent = references.relations[r.child], references.relations[r.parent]
-        (rows,) = session.row(
-            # -1: never vacuumed or analyzed.
-            "SELECT CASE WHEN min(c.reltuples) >= 0 THEN sum(c.reltuples)::int8 END"
-            " FROM pg_catalog.pg_class c"
-            " WHERE c.oid = ANY ($1::int8[]::oid[]) AND c.relkind = 'r'",
-            [sorted(child.family)],
-        )
+        if r.child not in estimates:
+            (estimates[r.child],) = around.session.row(
+                # -1: never vacuumed or analyzed.
+                "SELECT CASE WHEN min(c.reltuples) >= 0 THEN sum(c.reltuples)::int8 END"
+                " FROM pg_catalog.pg_class c"
+                " WHERE c.oid = ANY ($1::int8[]::oid[]) AND c.relkind = 'r'",
+                [sorted(child.family)],
+            )
         yield PlannedReference(
             child=child.label,
             columns=r.columns,
@@ -264,8 +266,8 @@ def _planned(session: Session, pointing: Sequence[References]) -> Iterator[Plann
             on_delete=r.on_delete,
             handling=handling,
             level=r.level,
-            index=finding_index(session, r, child),
-            rows=rows,
+            index=finding_index(around, r, child),
+            rows=estimates[r.child],
             collides_with=tuple(key.index for key in child.keys),
             on_collision=child.collision.by,
         )

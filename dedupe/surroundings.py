@@ -70,6 +70,9 @@ class Surroundings:
         self._soft: dict[SoftReference, Reference] = {}
         self._unique: dict[int, list[tuple[str, frozenset[str]]]] = {}
         self._keys: dict[str, ResolvedKey] = {}
+        #: of a child, the columns of a reference, and what is declared of it: the name of an
+        #: index that finds its rows, if there is one
+        self.finding: dict[tuple[int, tuple[str, ...], SoftReference | None], str | None] = {}
 
     def find(self, name: str) -> int:
         """Return the oid of the table of a name; see ``find_relation``."""

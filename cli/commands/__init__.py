@@ -7,6 +7,9 @@ import click
 from . import (
     demo,
     groups,
+    guard,
+    guard_gate,
+    guard_run,
     journal,
     plan,
     recipe,
@@ -21,6 +24,8 @@ from . import (
 
 #: Modules that add their commands to those of ``recipe``.
 OF_RECIPES = recipe_run, recipe_after
+#: Modules that add their commands to those of ``guard``.
+OF_GUARDS = guard_gate, guard_run
 #: Every command, in the order of the help.
 ALL: tuple[click.Command, ...] = (
     scan.scan_command,
@@ -32,5 +37,6 @@ ALL: tuple[click.Command, ...] = (
     undo.undo_command,
     journal.journal_command,
     recipe.recipe_command,
+    guard.guard_command,
     demo.demo_command,
 )

@@ -13,6 +13,7 @@ from .. import recipes
 from ..choosing import Deciding, carried_out, person_there
 from ..config import settings_option
 from ..exits import ExitCode
+from ..guarding import gate_options, snapshot_reason
 from ..options import (
     connection_options,
     execute_option,
@@ -32,10 +33,7 @@ from .recipe import recipe_command
     help="Directory for all of it, new or known.",
 )
 @execute_option
-@click.option(
-    "--without-snapshot", "reason", metavar="REASON",
-    help="Why the database needs no snapshot to go back to; needed by --execute.",
-)
+@gate_options
 @click.option(
     "--decide", "answers", multiple=True, metavar="ID=ANSWER", help="Answer one of its questions."
 )
@@ -58,7 +56,6 @@ def run_command(
     recipe: str,
     place: Path,
     execute: bool,
-    reason: str | None,
     answers: tuple[str, ...],
     decisions: Path | None,
     as_json: bool,
@@ -77,8 +74,7 @@ def run_command(
     database = where.open()
     server = Server.of(database)
     server.announce(str(place), f"recipe {read.name}, {recipes.size_text(read)}")
-    if execute:
-        reason = server.snapshot_reason(reason)
+    reason = snapshot_reason(context.obj, given, server, database, execute=execute)
     result = carried_out(
         lambda decided, doing: watched(
             read.name,

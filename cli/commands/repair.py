@@ -11,6 +11,7 @@ from dedupe import Plan, repair
 
 from .. import outcomes
 from ..config import settings_option
+from ..guarding import gate_options, snapshot_reason
 from ..options import execute_option, journal_options, json_option, progress_options, taken_from
 from ..plans import work_text
 from ..repairing import Server, ended, opened, run_in, triggers_setting, watched
@@ -19,10 +20,7 @@ from ..repairing import Server, ended, opened, run_in, triggers_setting, watched
 @click.command("repair", short_help="Show what a plan would do; with --execute, do it.")
 @click.argument("run", type=click.Path(path_type=Path))
 @execute_option
-@click.option(
-    "--without-snapshot", "reason", metavar="REASON",
-    help="Why the database needs no snapshot to go back to; needed by --execute.",
-)
+@gate_options
 @click.option(
     "--triggers", type=click.Choice(["fire", "off"]), help="Whether triggers fire [fire]."
 )
@@ -48,7 +46,6 @@ def repair_command(
     *,
     run: Path,
     execute: bool,
-    reason: str | None,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -68,8 +65,7 @@ def repair_command(
     meant = opened(plan.run, str(run), where)
     server = Server.of(meant.database)
     server.announce(meant.id, work_text(plan))
-    if execute:
-        reason = server.snapshot_reason(reason)
+    reason = snapshot_reason(config, given, server, meant.database, execute=execute)
     result = watched(
         plan.table,
         lambda stop, show: repair(

@@ -24,7 +24,7 @@ from ..relation import Relation, load_relation
 from ..repair.helpers import finding_index
 from ..scan.directory import plain_name
 from ..session import Session
-from ..surroundings import Reference
+from ..surroundings import Reference, Surroundings
 from ..table import find_relation, quoted
 from .decisions import Decisions
 from .fitting import Fit
@@ -372,7 +372,7 @@ class _Look:
             number=0, child=child.oid, parent=root.oid, columns=(name,),
             parent_columns=root.pk, operators=("=",), constraint=None,
         )
-        found = finding_index(session, reference, child) is not None
+        found = finding_index(Surroundings(session), reference, child) is not None
         settings = {
             "search_path": session.own_search_path,
             "work_mem": "32MB",

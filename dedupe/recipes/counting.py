@@ -25,7 +25,7 @@ from ..key import MatchKey
 from ..policy import Keep, Loser, Policy, policies_to_json
 from ..relation import Relation
 from ..repair.pointing import at
-from ..repair.statements import BY_HASH, BY_HEAP
+from ..repair.searching import BY_HASH, BY_HEAP
 from ..surroundings import Surroundings
 from ..table import quoted
 from ..writer import Writer
@@ -162,11 +162,12 @@ def _counted(around: Surroundings, table: Relation, counters: Sequence[Counter])
         )
         values.append(value)
         differs.append(f"t.{column} IS DISTINCT FROM {value}")
+    touched = " UNION ".join(f"SELECT id FROM w{number}" for number in range(len(counters)))
     return (
         f"WITH {', '.join(parts)} INSERT INTO pg_temp.pgmend_count SELECT t.tableoid, t.ctid,"
         " t.xmin::text, row_number() OVER (ORDER BY t.tableoid, t.ctid),"
-        f" ARRAY[{', '.join(values)}]::int8[] FROM {table.source} t {' '.join(joins)}"
-        f" WHERE {' OR '.join(differs)}"
+        f" ARRAY[{', '.join(values)}]::int8[] FROM ({touched}) w JOIN {table.source} t"
+        f" ON t.{key.sql} = w.id {' '.join(joins)} WHERE {' OR '.join(differs)}"
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -108,7 +109,7 @@ def run_recipe(
         alone=alone,
     )
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with owned(path):
+    with owned(path), closing(work):
         fit = fit_recipe(database, recipe)
         begun = work.sign(executing=False)
         before = look(database, recipe, redis=asked, live=live)

@@ -99,6 +99,23 @@ class Work:
         self._stop = stop
         #: indexes that were proved by the repair of an earlier key
         self._proved: set[int] = set()
+        #: what was read of the catalogs, until the schema is changed
+        self._known: Surroundings | None = None
+
+    def close(self) -> None:
+        """Close the session that the catalogs were read in."""
+        self._forget_catalogs()
+
+    def _forget_catalogs(self) -> None:
+        if self._known is not None:
+            self._known.session.close()
+            self._known = None
+
+    @property
+    def _around(self) -> Surroundings:
+        if self._known is None:
+            self._known = Surroundings(self._database.open("pgmend recipe"))
+        return self._known
 
     def sign(self, *, executing: bool) -> bool:
         """Write down what the directory belongs to; raise RunMismatch if it is something else.
@@ -203,9 +220,7 @@ class Work:
         self, fit: Fit, keys: list[RecipeKey], scans: Mapping[str, tuple[Run, list[MatchKey]]]
     ) -> list[tuple[RecipeKey, Plan]]:
         """Make the plan of each key, unless it is there."""
-        with self._database.open("pgmend recipe") as session:
-            around = Surroundings(session)
-            return [(key, self._plan(fit, key, scans[key.table], around)) for key in keys]
+        return [(key, self._plan(fit, key, scans[key.table], self._around)) for key in keys]
 
     def _plan(
         self,
@@ -234,10 +249,10 @@ class Work:
 
         ``behind``: the indexes of keys that hold duplicates and come later.
         """
-        with self._database.open("pgmend recipe") as session:
-            known = journal.find_run(session, plan.run.id)
-            if key.index is not None and is_set_aside(_comment(session, key.index)):
-                key = replace(key, create=key.name)
+        session = self._around.session
+        known = journal.find_run(session, plan.run.id)
+        if key.index is not None and is_set_aside(_comment(session, key.index)):
+            key = replace(key, create=key.name)
         if known is None and not (plan.groups or plan.changed or key.create):
             try:
                 self._rebuild(plan)
@@ -246,6 +261,9 @@ class Work:
                 pass
             else:
                 return step_result(key, plan, status="sound")
+        if known is None and plan.parted and key.index is not None:
+            # Rows that keep a twin until the next round are going to be changed in this one.
+            key = self._aside(key, key.index)
         done = self._repaired(key, plan, reason, set(behind))
         status: Literal["repaired", "left"] = "left" if done.status == "left" else "repaired"
         return step_result(key, plan, status=status, repaired=done.repaired, left=done.left)
@@ -259,7 +277,7 @@ class Work:
             behind.add(key.index)
         while True:
             try:
-                return repair(
+                done = repair(
                     plan,
                     db=self._database,
                     execute=True,
@@ -269,6 +287,7 @@ class Work:
                     also_damaged=behind,
                     proved=self._proved,
                     alone=self._alone,
+                    around=self._around,
                     on_progress=partial(self._tell, key.id),
                     stop=self._stop,
                 )
@@ -278,14 +297,20 @@ class Work:
                     raise
                 # One that cannot be made plain leaves the groups that it refuses.
                 behind.remove(label)
-                self._set_aside(label)
-                if label == key.index:
-                    key = replace(key, create=key.name)
+                key = self._aside(key, label)
+            else:
+                if key.create is not None or not self._alone:
+                    # Its index is another one now.
+                    self._forget_catalogs()
+                return done
 
-    def _set_aside(self, label: str) -> None:
+    def _aside(self, key: RecipeKey, label: str) -> RecipeKey:
+        """Set an index aside; of the key's own, return the key that makes it unique again."""
+        self._forget_catalogs()
         with self._database.open_writer("pgmend recipe") as writer:
             for oid, _ in _labelled(writer, label):
                 set_aside(writer, oid, lambda _: None)
+        return replace(key, create=key.name) if label == key.index else key
 
     def finish(self) -> bool:
         """Finish what a call that was cut off has begun about an index, if there is such."""
@@ -305,6 +330,8 @@ class Work:
             key = resolved_key(writer, plan.run, plan.key)
             if key.index_oid is not None:
                 rebuild(writer, key.index_oid, lambda _: None, alone=self._alone)
+                if not self._alone:
+                    self._forget_catalogs()
         mark.touch()
         sync_directory(plan.run.path)
 

@@ -16,16 +16,10 @@ from ..policy import Policy
 from ..references import References
 from ..writer import Writer
 from . import inplace
-from .helpers import index_columns
 from .inplace import FIRST_SUFFIXES, change_in_place, changed_columns, retry_taken
 from .pointing import LOSER, MOVE
-from .statements import (
-    BY_HASH,
-    BY_HEAP,
-    Shapes,
-    Statements,
-    keepers_of,
-)
+from .searching import BY_HASH, BY_HEAP, Search
+from .statements import Shapes, Statements, keepers_of
 from .taking import (
     RESOLVE_KEEPERS,
     ROOT_LOSERS,
@@ -53,10 +47,11 @@ class Batches:
         references: References,
         policy: Policy,
         key: ResolvedKey,
+        search: Search,
         *,
         triggers_off: bool = False,
     ) -> None:
-        """Work on the groups of ``run``; nothing is found through the key's own index.
+        """Work on the groups of ``run``; ``search`` finds what they pull after them.
 
         ``triggers_off``: neither users' triggers nor foreign keys' own run, as in a
         replica; what these guard is proved by the batch's own search under its locks.
@@ -69,12 +64,8 @@ class Batches:
         self._policy = policy
         #: the group of which a part had its turn in an earlier batch
         self._continued: int | None = None
-        self._statements = Statements(
-            references,
-            policy,
-            key.index_oid,
-            frozenset() if key.index_oid is None else index_columns(writer, key.index_oid),
-        )
+        self._search = search
+        self._statements = Statements(references, policy, search)
         self._leaf_of = {
             oid: relation.oid
             for relation in references.relations.values()
@@ -132,7 +123,7 @@ class Batches:
             for reference in self._references.of(root.oid):
                 if reference.parent != root.oid:
                     continue
-                self._writer.set_local(self._statements.how_to_move(reference))
+                self._writer.set_local(self._search.to_move(reference))
                 joined += self._writer.count(
                     joining(root, reference), [self._run, round_, turn]
                 )
@@ -161,12 +152,13 @@ class Batches:
         for level in range(_DEEPEST):
             touched: dict[int, None] = {}
             further: set[int] = set()
+            self._refresh()
             for parent in sorted(lost):
-                gone = level > 0 and self._some_vanish(parent, level)
+                followed, gone = self._successors(parent, level) if level else (True, False)
                 for reference in references.to(parent):
                     if reference.twin and level == 0:
                         continue
-                    writer.set_local(self._statements.how_to_move(reference))
+                    writer.set_local(self._search.to_move(reference))
                     takes = reference.on_loss == "delete"
                     if (
                         takes
@@ -174,11 +166,15 @@ class Batches:
                         and writer.count(self._statements.find_lost(reference), [level])
                     ):
                         further.add(reference.child)
-                    if not (takes and reference.lose) and writer.count(
-                        self._statements.find_moves(reference), [level]
+                    if (
+                        (followed or not takes)
+                        and not (takes and reference.lose)
+                        and writer.count(self._statements.find_moves(reference), [level])
                     ):
                         touched[reference.child] = None
             lost = further
+            if touched:
+                self._refresh()
             for oid in touched:
                 relation = references.relations[oid]
                 pair = self._policy.drop_self_pairs.get(relation.label) or (
@@ -191,7 +187,7 @@ class Batches:
                     lost.add(oid)
                 for key in relation.keys:
                     writer.set_local(
-                        {**self._statements.how_to_find(key), "search_path": key.key.search_path}
+                        {**self._search.to_collide(key), "search_path": key.key.search_path}
                     )
                     colliding = self._statements.find_collisions(relation, key)
                     if writer.count(colliding, [level + 1]):
@@ -208,14 +204,19 @@ class Batches:
             hint="Repair fewer groups at a time (--max-groups), or report this as a bug.",
         )
 
-    def _some_vanish(self, parent: int, level: int) -> bool:
-        """Tell whether rows of a table go without one that takes their place."""
-        (gone,) = self._writer.row(
-            f"SELECT EXISTS (SELECT FROM {LOSER} WHERE level = $1::int4 AND keeper IS NULL"
-            " AND relid = ANY ($2::int8[]::oid[]))",
+    def _refresh(self) -> None:
+        for statement in self._search.refresh:
+            self._writer.rows(statement)
+
+    def _successors(self, parent: int, level: int) -> tuple[bool, bool]:
+        """Tell whether rows of a table go that another one takes the place of, and without one."""
+        followed, gone = self._writer.row(
+            "SELECT coalesce(bool_or(keeper IS NOT NULL), false),"
+            f" coalesce(bool_or(keeper IS NULL), false) FROM {LOSER} WHERE level = $1::int4"
+            " AND relid = ANY ($2::int8[]::oid[])",
             [level, sorted(self._references.relations[parent].family)],
         )
-        return bool(gone)
+        return followed, gone
 
     def _apply(self, round_: int, started: float) -> None:
         """Change everything in one statement and compare the effects with what was meant."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from .. import journal
-from ..connect import Connectable
+from ..connect import Connectable, Database
 from ..disk import disk_need, disk_obstacle
 from ..errors import (
     NotReady,
@@ -19,6 +20,7 @@ from ..planning import resolved_key
 from ..references import load_references
 from ..scan.identity import check_leaves, check_server, read_server
 from ..scan.owner import owned
+from ..session import Session
 from ..surroundings import Surroundings
 from .endgame import Endgame
 from .preflight import obstacles
@@ -43,6 +45,7 @@ def repair(
     also_damaged: Collection[str] = (),
     proved: set[int] | None = None,
     alone: bool = False,
+    around: Surroundings | None = None,
     on_progress: OnRepairProgress | None = None,
     stop: threading.Event | None = None,
 ) -> Result:
@@ -62,12 +65,14 @@ def repair(
     refuses a change raises DuplicatesLeft, in place of leaving the group as it is.
     ``proved``: oids of indexes that an earlier repair in this process has proved, while nobody
     could damage them; those that this one proves are added. ``alone``: nobody else is connected,
-    so batches may hold their locks for seconds, and indexes are built by the faster way that
-    stops writers. ``stop`` ends it between two batches.
+    so a batch is a whole round and holds its locks as long, child rows are found by reading
+    heaps, and indexes are built by the faster way that stops writers. ``around``: what an
+    earlier repair has read of the catalogs, while nobody changed the schema. ``stop`` ends it
+    between two batches.
 
     Writes: the rows of the plan and those that point at them, the journal in its schema,
     helper indexes on children (dropped at the end), the unique index. Locks: rows
-    of one batch for about half a second (``alone``: five); no lock is waited for longer than
+    of one batch for about half a second (``alone``: of a round); no lock is waited for longer than
     two seconds, but by the index builds, which block no reader and no writer (``alone``: they
     block writers). Memory: one batch of numbers; the rows stay on the server.
 
@@ -76,10 +81,10 @@ def repair(
     """
     database = journal.database_of(plan.run, db)
     telling = Telling(on_progress, stop)
-    with database.open("pgmend repair") as session:
+    with _session(database, around) as session:
         check_server(plan.run.identity.server, read_server(session))
         key = resolved_key(session, plan.run, plan.key)
-        around = Surroundings(session)
+        around = around or Surroundings(session)
         pointing = [load_references(around, key, policy) for policy in plan.policies]
         known = journal.find_run(session, plan.run.id)
         if known is not None and known.fingerprint != plan.fingerprint:
@@ -113,12 +118,12 @@ def repair(
             return summary(session, base, already_done=True, status="repaired", left=0)
         unreadable = 0 if despite_unreadable else len(plan.run.unreadable)
         found = obstacles(
-            session, pointing, plan.policies,
+            around, pointing, plan.policies,
             unreadable=unreadable, triggers_off=triggers == "off", index=key.index_oid,
         )
         reasons = (*found, *endgame.obstacles(session, key))
         if known is None and execute:
-            need = disk_need(session, pointing, plan.losers, key.index_oid)
+            need = disk_need(around, pointing, plan.losers, key.index_oid)
             short = disk_obstacle(session, need, assumed=assume_disk)
             reasons = reasons if short is None else (*reasons, short)
     if reasons:
@@ -137,3 +142,12 @@ def repair(
             proved=set() if proved is None else proved, alone=alone, endgame=endgame,
         )
         return repairer.go(base)
+
+
+@contextmanager
+def _session(database: Database, around: Surroundings | None) -> Iterator[Session]:
+    if around is not None:
+        yield around.session
+        return
+    with database.open("pgmend repair") as session:
+        yield session

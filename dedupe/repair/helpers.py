@@ -15,20 +15,23 @@ from collections.abc import Callable
 
 from ..relation import Relation
 from ..session import Session
-from ..surroundings import Reference
+from ..surroundings import Reference, Surroundings
 from ..table import quoted
 from ..writer import Writer
 from .pointing import text_array
 
 
-def finding_index(session: Session, reference: Reference, child: Relation) -> str | None:
+def finding_index(around: Surroundings, reference: Reference, child: Relation) -> str | None:
     """Return the qualified name of a valid index that finds the child rows, or None.
 
     Its leading columns are those of the reference, and it covers all rows. Several may
     do; the planner chooses among them, so all of them have to be proved.
     """
-    found = finding_indexes(session, reference, child)
-    return found[0][1] if found else None
+    asked = child.oid, reference.columns, reference.soft
+    if asked not in around.finding:
+        found = finding_indexes(around.session, reference, child)
+        around.finding[asked] = found[0][1] if found else None
+    return around.finding[asked]
 
 
 def finding_indexes(

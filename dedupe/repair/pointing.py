@@ -53,6 +53,15 @@ def matches(reference: Reference, parent: Relation, child: Relation, p: str, c: 
     return " AND ".join(tests)
 
 
+def elements_match(
+    reference: Reference, parent: Relation, child: Relation, p: str, value: str
+) -> str:
+    """Write whether an element of the child's array is the id of parent row ``p``."""
+    element = child.column(reference.columns[0]).element
+    target = parent.column(reference.parent_columns[0])
+    return f"{value} OPERATOR(pg_catalog.=) {p}.{target.sql}::{element}"
+
+
 def keepers(references: Sequence[Reference], relations: Mapping[int, Relation]) -> str:
     """Write the joins that bring in the new parent row of each reference, arrays left out."""
     joins = []

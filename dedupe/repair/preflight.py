@@ -15,11 +15,12 @@ from ..policy import Policy
 from ..references import References
 from ..relation import Relation
 from ..session import Session
+from ..surroundings import Surroundings
 from .helpers import finding_index
 
 
 def obstacles(
-    session: Session,
+    around: Surroundings,
     pointing: Sequence[References],
     policies: Sequence[Policy],
     *,
@@ -33,6 +34,7 @@ def obstacles(
     ``unreadable``: rows that the scan skipped and that nobody accepted. ``triggers_off``:
     whether triggers are to be switched off. ``index``: what is rebuilt in the end.
     """
+    session = around.session
     found: list[str] = []
     if session.standby:
         found.append("the server is a standby; connect to the primary")
@@ -84,7 +86,7 @@ def obstacles(
             found.append(f"the role lacks {want} on {relation.label}")
         if hidden and want == "SELECT":
             found.append(f"row-level security would hide rows of {relation.label}")
-    found += _not_mine(session, pointing, index)
+    found += _not_mine(around, pointing, index)
     found += _journal_rights(session)
     found += _publications(session, [r.oid for r in tables])
     found += _prepared(session, [oid for r in tables for oid in r.family])
@@ -121,9 +123,10 @@ def _may_switch_triggers_off(session: Session) -> bool:
 
 
 def _not_mine(
-    session: Session, pointing: Sequence[References], index: int | None
+    around: Surroundings, pointing: Sequence[References], index: int | None
 ) -> list[str]:
     """List tables of which an index has to be built, and that the role does not own."""
+    session = around.session
     relations = {oid: r for one in pointing for oid, r in one.relations.items()}
     wanted: dict[int, str] = {}
     if index is not None:
@@ -134,7 +137,7 @@ def _not_mine(
         if r.twin or alike in looked:
             continue
         looked.add(alike)
-        if finding_index(session, r, relations[r.child]) is None:
+        if finding_index(around, r, relations[r.child]) is None:
             wanted[r.child] = f"no index finds its rows by {', '.join(r.columns)}; one is built"
     found = []
     for oid, why in wanted.items():

@@ -5,11 +5,13 @@ Source: https://www.postgresql.org/docs/current/amcheck.html
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from .. import journal
 from ..references import References
+from ..relation import Relation
 from ..session import Session
+from ..surroundings import Reference
 from ..writer import Writer
 from .helpers import (
     build_helper,
@@ -47,18 +49,9 @@ def prepare(
     say = telling.say
     provable: dict[int, None] = {}
     others: dict[int, None] = {}
-    looked: set[tuple[object, ...]] = set()
     for references in pointing:
-        for reference in references.references:
-            alike = reference.child, reference.columns, reference.soft
-            if reference.twin or alike in looked:
-                continue
-            looked.add(alike)
-            child = references.relations[reference.child]
-            found = finding_indexes(writer, reference, child)
-            if all(oid == untrusted for oid, *_ in found):
-                journal.tell(writer, run, "helper index", helper_name(run, reference))
-                build_helper(writer, run, reference, child, say, alone=alone)
+        for reference, child in _distinct(references):
+            _build_missing(writer, run, reference, child, untrusted, say, alone=alone)
             for oid, method in usable_indexes(writer, reference, child):
                 (provable if method == "btree" else others)[oid] = None
         for relation in references.relations.values():
@@ -79,12 +72,61 @@ def prepare(
         # Nothing proves these; a new one is true.
         if oid != untrusted and oid not in proved:
             telling.check_stop()
-            rebuild(writer, oid, say)
+            rebuild(writer, oid, say, alone=alone)
     oids = [oid for oid in provable if oid != untrusted and oid not in proved]
-    prove_or_rebuild(writer, another, oids, lambda: telling.stopping, say)
+    prove_or_rebuild(writer, another, oids, lambda: telling.stopping, say, alone=alone)
     telling.check_stop()
     # One that was rebuilt has another oid.
     proved.update(oids)
+
+
+def prepare_checks(
+    writer: Writer,
+    run: str,
+    pointing: Sequence[References],
+    untrusted: int | None,
+    telling: Telling,
+) -> None:
+    """Build the helper indexes that foreign keys' own checks need, and prove nothing.
+
+    For a search that reads heaps, where nobody else is connected: a check reads the whole
+    child for every row that is deleted where no index finds its rows. Reads the children that
+    have none; SHARE on them. Raises RepairStopped, FailureError.
+    """
+    telling.phase("preparing")
+    for references in pointing:
+        for reference, child in _distinct(references):
+            if reference.constraint is not None:
+                telling.check_stop()
+                _build_missing(
+                    writer, run, reference, child, untrusted, telling.say, alone=True
+                )
+
+
+def _distinct(references: References) -> Iterator[tuple[Reference, Relation]]:
+    """Give each kind of reference once, with its child, those by the key itself left out."""
+    looked: set[tuple[object, ...]] = set()
+    for reference in references.references:
+        alike = reference.child, reference.columns, reference.soft
+        if not reference.twin and alike not in looked:
+            looked.add(alike)
+            yield reference, references.relations[reference.child]
+
+
+def _build_missing(
+    writer: Writer,
+    run: str,
+    reference: Reference,
+    child: Relation,
+    untrusted: int | None,
+    say: Callable[[str], None],
+    *,
+    alone: bool,
+) -> None:
+    """Build the helper index of a reference where no other index than ``untrusted`` finds it."""
+    if all(oid == untrusted for oid, *_ in finding_indexes(writer, reference, child)):
+        journal.tell(writer, run, "helper index", helper_name(run, reference))
+        build_helper(writer, run, reference, child, say, alone=alone)
 
 
 def drop_helpers(writer: Writer, run: str, references: References) -> None:

@@ -117,13 +117,16 @@ def prove_or_rebuild(
     oids: Sequence[int],
     stopped: Callable[[], bool],
     tell: Callable[[str], None],
+    *,
+    alone: bool,
 ) -> None:
     """Prove indexes, two at a time, and rebuild those that cannot be proved.
 
     ``another`` opens a session. A rebuild is ``rebuild.rebuild``: without blocking writers
-    where PostgreSQL can; ``tell`` hears why. No transaction may be open. When ``stopped``
-    says True no further proof is begun, and nothing is rebuilt. Raises DuplicatesLeft where
-    rows violate one (nothing is left behind then), and what ``rebuild`` and ``prove`` raise.
+    where PostgreSQL can, or the faster way (``alone``); ``tell`` hears why. No transaction may
+    be open. When ``stopped`` says True no further proof is begun, and nothing is rebuilt. Raises
+    DuplicatesLeft where rows violate one (nothing is left behind then), and what ``rebuild`` and
+    ``prove`` raise.
     """
     found: dict[int, UnprovenIndex] = {}
 
@@ -150,7 +153,7 @@ def prove_or_rebuild(
         tell(f"{found[oid].message}; it is rebuilt")
         index = _described(writer, oid)
         try:
-            rebuild(writer, oid, tell)
+            rebuild(writer, oid, tell, alone=alone)
         except DuplicatesLeft as error:
             raise DuplicatesLeft(
                 error.message,

@@ -10,20 +10,15 @@ All progress stands in the database, committed with the changes that it describe
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Sequence
 
 from .. import journal
 from ..connect import Database
 from ..errors import (
-    DedupeError,
     DuplicatesLeft,
     FailureError,
     LockNotAvailable,
-    QueryFailed,
     RefusedError,
-    ServerUnavailable,
-    UnplannedEffect,
 )
 from ..journal import SCHEMA
 from ..plan import Plan
@@ -34,27 +29,18 @@ from ..scan.directory import ROUND_PREFIX
 from ..scan.owner import end_leftovers
 from ..scan.scanner import scan
 from ..writer import Writer
-from .batch import Batches
 from .endgame import Endgame
-from .loading import PIECE_ROWS, load_round
-from .locking import jitter, lock_run, may_pass
-from .preparing import drop_helpers, prepare
-from .rebuild import DUPLICATES, look_for_others
+from .loading import load_round
+from .locking import jitter, lock_run
+from .preparing import drop_helpers
 from .resolving import resolve_references
 from .result import Result, summary
 from .taking import count_skipped, stuck
 from .telling import Telling
+from .turns import Turns
 
 MOST_ROUNDS = 5
-#: a batch's; its locks are held as long
-_TARGET_SECONDS = 0.5
-#: the same where nobody else is connected who could wait for them
-_TARGET_ALONE = 5.0
-_FIRST_BATCH = 100
-_LARGEST_BATCH = 20_000
 _LOCK_TRIES = 8
-#: rows of a group that a batch's size reckons with
-_ROWS_A_GROUP = 3
 
 
 class Repairer:
@@ -95,9 +81,7 @@ class Repairer:
         self._also_damaged = also_damaged
         self._proved = proved
         self._alone = alone
-        self._target = _TARGET_ALONE if alone else _TARGET_SECONDS
         self._endgame = endgame
-        self._size = _FIRST_BATCH
         self._stale = False
         self._name = f"pgmend repair {self._run}"
 
@@ -110,17 +94,15 @@ class Repairer:
             lock_run(writer, self._run, self._telling)
             self._begin(writer)
             key = resolved_key(writer, self._plan.run, self._plan.key)
-            prepare(
-                writer, lambda: self._database.open(self._name), self._run, self._pointing,
-                key.index_oid, self._telling, self._proved, alone=self._alone,
+            turns = Turns(
+                writer, self._database, self._run, self._pointing, self._plan.policies, key,
+                f"{self._table.schema}.{self._plan.key_name}", self._telling,
+                losers=self._plan.losers,
+                triggers_off=self._triggers_off, nice=self._nice,
+                also_damaged=self._also_damaged, proved=self._proved, alone=self._alone,
+                wait=lambda: self._wait_for_standbys(writer),
             )
-            batches = [
-                Batches(
-                    writer, self._run, references, policy, key, triggers_off=self._triggers_off
-                )
-                for references, policy in zip(self._pointing, self._plan.policies, strict=True)
-            ]
-            left, rebuilt = self._rounds(writer, batches)
+            left, rebuilt = self._rounds(writer, turns)
             if self._triggers_off:
                 self._prove_references(writer)
             for references in self._pointing:
@@ -181,7 +163,7 @@ class Repairer:
             )
 
     def _rounds(
-        self, writer: Writer, batches: Sequence[Batches]
+        self, writer: Writer, turns: Turns
     ) -> tuple[int, tuple[str, ...]]:
         """Repair round by round; returns groups left and indexes built."""
         known = journal.known_run(writer, self._run)
@@ -193,11 +175,11 @@ class Repairer:
         fresh = False
         while True:
             known = journal.known_run(writer, self._run)
-            self._repair_round(writer, batches, known.round, known.done)
+            turns.round(known.round, known.done)
             if self._plan.partial:
                 return self._plan.left_out, ()
             if self._lock:
-                return self._close(writer, batches, known.round)
+                return self._close(writer, turns, known.round)
             again = None
             if plan is None or not self._all_done(writer, plan, known.round):
                 again = self._look_again(known.round, fresh=fresh)
@@ -239,7 +221,7 @@ class Repairer:
             load_round(writer, self._run, plan, round_, whole=self._moves_own)
 
     def _close(
-        self, writer: Writer, batches: Sequence[Batches], round_: int
+        self, writer: Writer, turns: Turns, round_: int
     ) -> tuple[int, tuple[str, ...]]:
         """Do the last round and the build in one transaction that keeps writers out.
 
@@ -261,98 +243,12 @@ class Repairer:
             left = 0
             if again is not None:
                 self._next_round(writer, again, round_ + 1)
-                self._repair_round(writer, batches, round_ + 1, 0)
+                turns.round(round_ + 1, 0)
                 skipped = count_skipped(writer, self._run, round_ + 1)
                 left = again.kept_apart + again.changed + skipped
             if left:
                 return left, ()
             return 0, self._endgame.build_closed(writer)
-
-    def _repair_round(
-        self, writer: Writer, batches: Sequence[Batches], round_: int, done: int
-    ) -> None:
-        (total,) = writer.row(
-            f"SELECT coalesce(max(turn), 0) FROM {SCHEMA}.work WHERE run = $1::text"
-            " AND round = $2::int4",
-            [self._run, round_],
-        )
-        self._telling.phase("repairing", total, done)
-        while True:
-            self._telling.check_stop()
-            self._wait_for_standbys(writer)
-            policy, part = self._next_part(writer, round_, done)
-            if not part:
-                return
-            took = self._one_batch(batches[policy], round_, done, part)
-            done = part[-1]
-            self._telling.did(len(part))
-            if self._nice:
-                self._telling.wait(took * self._nice, "being nice")
-
-    def _next_part(self, writer: Writer, round_: int, done: int) -> tuple[int, list[int]]:
-        """Return the turns of the next batch, and the policy that all of them belong to.
-
-        Fewer where there are large groups among them.
-        """
-        part: list[int] = []
-        rows = first = 0
-        for turn, policy, count in writer.rows(
-            f"SELECT turn, min(policy), count(*) FROM {SCHEMA}.work WHERE run = $1::text"
-            " AND round = $2::int4 AND turn > $3::int4 GROUP BY turn ORDER BY turn LIMIT $4::int4",
-            [self._run, round_, done, self._size],
-        ):
-            rows += count
-            if not part:
-                first = policy
-            elif policy != first or rows > max(PIECE_ROWS, _ROWS_A_GROUP * self._size):
-                break
-            part.append(turn)
-        return first, part
-
-    def _one_batch(
-        self, batches: Batches, round_: int, done: int, part: list[int]
-    ) -> float:
-        """Repair the groups of some turns; what fails is halved until it is alone."""
-        tries = 0
-        while True:
-            started = time.monotonic()
-            try:
-                batches.run(round_, done, part[-1])
-            except UnplannedEffect:
-                raise
-            except (QueryFailed, ServerUnavailable) as error:
-                passing = may_pass(error)
-                if isinstance(error, ServerUnavailable) and not passing:
-                    raise
-                tries += 1
-                if not passing or tries >= _LOCK_TRIES:
-                    return self._halved(batches, round_, done, part, error)
-                self._telling.wait(jitter(tries), "a lock is held by another session")
-                continue
-            else:
-                took = time.monotonic() - started
-                if took < self._target / 2:
-                    self._size = min(_LARGEST_BATCH, self._size * 2)
-                elif took > self._target:
-                    self._size = max(1, int(self._size * self._target / took))
-                return took
-
-    def _halved(
-        self, batches: Batches, round_: int, done: int, part: list[int], error: DedupeError
-    ) -> float:
-        own = f"{self._table.schema}.{self._plan.key_name}"
-        look_for_others(error, {label for label in self._also_damaged if label != own})
-        if len(part) == 1:
-            twins = error.facts.get("sqlstate") == DUPLICATES
-            if twins and batches.join(round_, part[0]):
-                return self._one_batch(batches, round_, done, part)
-            look_for_others(error, self._also_damaged)
-            for group in batches.skip(round_, part[0], error.message):
-                self._telling.say(f"group {group} was left as it is: {error.message}")
-            return 0.0
-        middle = len(part) // 2
-        first = self._one_batch(batches, round_, done, part[:middle])
-        return first + self._one_batch(batches, round_, part[middle - 1], part[middle:])
 
     def _look_again(self, round_: int, *, fresh: bool = False) -> Plan | None:
         """Scan anew and plan what was found by the same policies; None: the key holds."""

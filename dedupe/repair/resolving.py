@@ -7,7 +7,7 @@ from ..references import References
 from ..session import Session
 from ..table import quoted
 from .pointing import literal, matches, text_array
-from .statements import BY_HEAP
+from .searching import BY_HEAP
 
 
 def resolve_references(

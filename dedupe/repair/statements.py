@@ -3,7 +3,7 @@
 A batch lives in one transaction. Three temporary tables say what is to be done: the rows
 that were locked, the rows that go (``loser``, each with the row that stays in its place),
 and the rows that point at them (``move``). Rows are addressed by leaf and ctid all
-through. Child rows are found by indexes that were proved or built by this repair.
+through. How child rows are found is the search's.
 
 All changes are one statement. Its deletes come first, so that no unique index refuses
 an update; foreign keys are checked at its end, when everything has its new value.
@@ -24,31 +24,8 @@ from ..relation import ChildKey, Column, Relation
 from ..surroundings import Reference
 from ..table import quoted
 from .merging import merged_value, value_by_program
-from .pointing import LOSER, MOVE, at, keepers, matches, new_value
-
-_BY_INDEX: Mapping[str, str] = {
-    "enable_indexscan": "on", "enable_indexonlyscan": "on", "enable_bitmapscan": "on",
-}
-#: Reach rows by address and by proved indexes, whatever the planner thinks of the sizes.
-BY_ADDRESS: Mapping[str, str] = {
-    **_BY_INDEX,
-    "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off",
-}
-#: Reach the rows of the batch by address, and join what is known of them by hash.
-BY_HASH: Mapping[str, str] = {
-    **_BY_INDEX,
-    "enable_seqscan": "off", "enable_hashjoin": "on", "enable_mergejoin": "off",
-}
-#: For a key whose own index is not trusted: read the heap.
-BY_HEAP: Mapping[str, str] = {
-    "enable_seqscan": "on", "enable_hashjoin": "on", "enable_mergejoin": "off",
-    "enable_indexscan": "off", "enable_indexonlyscan": "off", "enable_bitmapscan": "off",
-}
-
-_NOT_LOST = (
-    "NOT EXISTS (SELECT FROM pg_temp.pgmend_loser x WHERE x.relid = {0}.relid"
-    " AND x.place = {0}.place)"
-)
+from .pointing import LOSER, MOVE, at, keepers, new_value
+from .searching import NOT_LOST, Search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,18 +41,10 @@ class Shapes:
 class Statements:
     """Writes the statements of a repair's batches."""
 
-    def __init__(
-        self,
-        references: References,
-        policy: Policy,
-        untrusted: int | None,
-        untrusted_columns: frozenset[str],
-    ) -> None:
-        """``untrusted`` is the index that is being repaired: nothing is found through it."""
-        self._untrusted_columns = untrusted_columns
+    def __init__(self, references: References, policy: Policy, search: Search) -> None:
         self._references = references
         self._policy = policy
-        self._untrusted = untrusted
+        self._search = search
 
     def find_moves(self, reference: Reference) -> str:
         """Write the statement that finds and locks the rows that point at losers and stay.
@@ -84,7 +53,7 @@ class Statements:
         """
         target = (
             f"INSERT INTO {MOVE} SELECT {reference.number}, relid, place, parent_relid,"
-            f" parent, grp FROM f WHERE {_NOT_LOST.format('f')}"
+            f" parent, grp FROM f WHERE {NOT_LOST.format('f')}"
         )
         of = "true" if reference.on_loss == "null" else "l.keeper IS NOT NULL"
         return self._pointing(reference, of, target)
@@ -97,7 +66,7 @@ class Statements:
         """
         target = (
             f"INSERT INTO {LOSER} SELECT DISTINCT ON (relid, place) relid, place,"
-            f" NULL::oid, NULL::tid, grp, $1::int4 + 1 FROM f WHERE {_NOT_LOST.format('f')}"
+            f" NULL::oid, NULL::tid, grp, $1::int4 + 1 FROM f WHERE {NOT_LOST.format('f')}"
         )
         return self._pointing(reference, "true" if reference.lose else "l.keeper IS NULL", target)
 
@@ -105,13 +74,8 @@ class Statements:
         """Write a statement about the rows ``f`` that point at the losers ``l`` of a level."""
         child = self._references.relations[reference.child]
         parent = self._references.relations[reference.parent]
-        return (
-            "WITH f AS MATERIALIZED (SELECT c.tableoid AS relid, c.ctid AS place,"
-            f" l.relid AS parent_relid, l.place AS parent, l.grp FROM {LOSER} l"
-            f" JOIN {parent.source} p ON {at('p', parent, 'l.relid', 'l.place')}"
-            f" JOIN {child.source} c ON {matches(reference, parent, child, 'p', 'c')}"
-            f" WHERE l.level = $1::int4 AND {of} FOR UPDATE OF c) {target}"
-        )
+        found = self._search.pointing(reference, parent, child, of)
+        return f"WITH {found} {target}"
 
     def find_self_pairs(self, child: Relation, pair: tuple[str, str]) -> str:
         """Write the statement that drops moved rows in which two columns became equal.
@@ -131,42 +95,26 @@ class Statements:
         All of a class but one become losers. Parameter: the level that they are entered with.
         """
         key = unique.key
-        names = [f"k{n}" for n in range(len(key.columns))]
-        values = [
-            f"{column.expression} AS {name}"
-            for column, name in zip(key.columns, names, strict=True)
-        ]
+        keys = [f"k{n}" for n in range(len(key.columns))]
         order, sorting = self._collision_order(child)
-        order_columns = [f"{expression} AS o{n}" for n, expression in enumerate(order)]
-        columns = ", ".join([*values, *order_columns])
-        predicate = [f"({key.where}\n) IS TRUE"] if key.where is not None else []
-        parts = [
-            *predicate,
-            key.takes_part([column.expression for column in key.columns]),
-        ]
-        same = []
-        for column, name in zip(key.columns, names, strict=True):
-            left, right = column.compared(column.expression), column.compared(f"m.{name}")
-            test = f"{left} {column.equality} {right}"
-            if not key.nulls_distinct:
-                both = f"{column.is_null(column.expression)} AND {column.is_null(f'm.{name}')}"
-                test = f"({test} OR ({both}))"
-            same.append(test)
+        ranks = [f"o{n}" for n in range(len(order))]
+        columns = ", ".join(
+            [f"{one.expression} AS {name}" for one, name in zip(key.columns, keys, strict=True)]
+            + [f"{expression} AS {name}" for expression, name in zip(order, ranks, strict=True)]
+        )
+        parts = [f"({key.where}\n) IS TRUE"] if key.where is not None else []
+        parts.append(key.takes_part([column.expression for column in key.columns]))
         partition = ", ".join(
             f"{name} COLLATE {column.collation}" if column.collation else name
-            for column, name in zip(key.columns, names, strict=True)
+            for column, name in zip(key.columns, keys, strict=True)
         )
-        listed = ", ".join([*names, *(f"o{n}" for n in range(len(order)))])
-        mine = ", ".join(f"e.{name}" for name in [*names, *(f"o{n}" for n in range(len(order)))])
+        names = [*keys, *ranks]
+        listed = ", ".join(names)
         return (
             f"WITH n AS MATERIALIZED ({self._new_rows(child)}),"
             ' m AS MATERIALIZED (SELECT "pgmend relid" AS relid, "pgmend place" AS place,'
             f' "pgmend grp" AS grp, {columns} FROM n WHERE {" AND ".join(parts)}),'
-            " e AS MATERIALIZED (SELECT DISTINCT ON (e.relid, e.place) e.relid, e.place, m.grp,"
-            f" {mine} FROM m CROSS JOIN LATERAL (SELECT tableoid AS relid, ctid AS place, {columns}"
-            f" FROM {child.source} WHERE {' AND '.join([*same, *predicate])} FOR UPDATE) e"
-            " WHERE NOT EXISTS (SELECT FROM pg_temp.pgmend_move x WHERE x.relid = e.relid"
-            f" AND x.place = e.place) AND {_NOT_LOST.format('e')}),"
+            f" {self._search.colliding(child, unique, columns, names)},"
             f" a AS (SELECT true AS moved, relid, place, grp, {listed} FROM m"
             f" UNION ALL SELECT false, relid, place, grp, {listed} FROM e),"
             " r AS (SELECT relid, place, grp, first_value(relid) OVER w AS keeper_relid,"
@@ -175,20 +123,6 @@ class Statements:
             f" INSERT INTO {LOSER} SELECT relid, place, keeper_relid, keeper, grp, $1::int4"
             " FROM r WHERE (relid, place) <> (keeper_relid, keeper)"
         )
-
-    def how_to_move(self, reference: Reference) -> Mapping[str, str]:
-        """Return the planner settings for ``find_moves``."""
-        if reference.child == self._references.root and self._untrusted_columns.intersection(
-            reference.columns
-        ):
-            return BY_HEAP
-        return BY_ADDRESS
-
-    def how_to_find(self, unique: ChildKey) -> Mapping[str, str]:
-        """Return the planner settings for ``find_collisions``."""
-        if unique.key.index_oid == self._untrusted or not unique.key.nulls_distinct:
-            return BY_HEAP
-        return BY_HASH
 
     def apply(
         self, deletes: Sequence[int], updates: Sequence[int], shapes: Shapes
@@ -272,7 +206,7 @@ class Statements:
         return (
             f'SELECT g.relid AS "pgmend relid", g.place AS "pgmend place", g.grp AS "pgmend grp",'
             f" {columns} FROM (SELECT relid, place, min(grp) AS grp FROM {MOVE} m"
-            f" WHERE m.ref = ANY ('{_numbers(references)}') AND {_NOT_LOST.format('m')}"
+            f" WHERE m.ref = ANY ('{_numbers(references)}') AND {NOT_LOST.format('m')}"
             f" GROUP BY relid, place) g"
             f" JOIN {child.source} t ON {at('t', child, 'g.relid', 'g.place')}"
             f" {keepers(references, relations)}"
@@ -285,7 +219,7 @@ class Statements:
         references, relations = self._references.of(relation.oid), self._references.relations
         sources = (
             f"SELECT relid, place, grp FROM {MOVE} m WHERE"
-            f" m.ref = ANY ('{_numbers(references)}') AND {_NOT_LOST.format('m')}"
+            f" m.ref = ANY ('{_numbers(references)}') AND {NOT_LOST.format('m')}"
         )
         merges = self.merges(relation)
         join = ""

@@ -24,8 +24,8 @@ from .endgame import key_index
 from .plainindex import check_drops, make_plain, restoring
 from .pointing import at
 from .result import UndoResult
+from .searching import BY_HASH
 from .shape import Shape, column_names, column_values, fill_side_tables, load_shapes
-from .statements import BY_HASH
 from .taking import rewritten_heaps
 from .telling import Telling
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from dedupe.connect import Database, connect
 
@@ -87,7 +87,7 @@ class Cluster:
             )
             data = Path(settings["data_directory"]) if "data_directory" in settings else None
             return cls(
-                conninfo=database.where.conninfo(),
+                conninfo=_portable(database.where.conninfo()),
                 system_identifier=identifier,
                 timeline=timeline,
                 lsn=lsn,
@@ -128,6 +128,14 @@ def environment(database: Database | None) -> dict[str, str]:
         "PGAPPNAME": "pgmend guard",
         "PGCONNECT_TIMEOUT": os.environ.get("PGCONNECT_TIMEOUT", "10"),
     }
+
+
+def _portable(conninfo: str) -> str:
+    """Leave out what the driver's libpq says of itself and that of an older program refuses."""
+    known = {key: str(value) for key, value in conninfo_to_dict(conninfo).items()}
+    if known.get("sslcertmode") == "allow":
+        del known["sslcertmode"]
+    return make_conninfo("", **known)
 
 
 def _secret(database: Database) -> dict[str, str]:

@@ -21,7 +21,9 @@ import msgspec
 from dedupe.errors import ProviderFailed
 
 from .cluster import Cluster
-from .provider import Snapshot
+from .programs import bindir_of
+from .provider import Proof, Snapshot
+from .settings import Access
 
 PARTIAL = ".partial"
 _DESCRIPTION = "pgmend-snapshot.json"
@@ -65,6 +67,9 @@ class SnapshotDirectory:
                 out.write(msgspec.json.format(msgspec.json.encode(snapshot)))
                 out.flush()
                 os.fsync(out.fileno())
+            for path in made.rglob("*"):
+                if not path.is_symlink():
+                    sync(path)
             sync(made)
             made.rename(self.place(snapshot.id))
             sync(self._root)
@@ -117,6 +122,37 @@ class SnapshotDirectory:
                 hint="Make room or mount it, or name another directory with --to.",
                 provider=self._provider,
             ) from error
+
+
+class DirectoryProvider:
+    """What providers have in common whose snapshots lie in a directory."""
+
+    def __init__(self, access: Access, prefix: str, to: str) -> None:
+        self.name = access.name
+        self._access = access
+        self._kept = SnapshotDirectory(access.name, prefix, to)
+
+    def list(self) -> tuple[Snapshot, ...]:
+        """Return the snapshots below the directory. Raises ProviderFailed."""
+        return self._kept.list()
+
+    def delete(self, snapshot: Snapshot) -> None:
+        """Remove one; nothing when it is gone. Raises ProviderFailed."""
+        self._kept.delete(snapshot)
+
+    def _bindir(self, major: int, *names: str) -> Path:
+        return bindir_of(major, *names, named=self._access.bindir)
+
+
+def failed(finding: str) -> Proof:
+    """Return the proof of a snapshot that cannot be relied on."""
+    return Proof(passed=False, findings=(finding,))
+
+
+def first_step(snapshot: Snapshot, fate: str) -> str:
+    """Return what a person has to know before going back: what becomes of later rows."""
+    since = f"{snapshot.taken_at:%Y-%m-%d %H:%M:%S}Z"
+    return f"# Stop the application first. What was written since {since} {fate}."
 
 
 def digest(directory: Path) -> str:

@@ -105,9 +105,8 @@ def _against(kept: Kept, cluster: Cluster, demand: Demand) -> str:
     age = cluster.now - min(then.now, snapshot.taken_at)
     if age > demand.max_age:
         return f"it is {spoken(age)} old, and at most {spoken(demand.max_age)} is asked for"
-    newest = kept.newest
-    if newest is not None and not newest.passed:
-        return f"it failed when it was {newest.kind}: {newest.findings[0]}"
+    if failed := kept.failure:
+        return f"it failed when it was {failed.kind}: {failed.findings[0]}"
     if not kept.proved(demand.level):
         return f"it was never {demand.level}"
     return ""

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from dedupe.connect import Database
-from dedupe.errors import NotCovered, ProviderFailed
+from dedupe.errors import NotCovered, ProviderFailed, SnapshotRequired, UnknownObject
 
 from . import drill as drills
 from .cluster import Cluster, environment
 from .provider import Proof, Provider, Snapshot, Step, Told
-from .receipts import Kept, Receipt, forget, keep, keep_result, shelf
+from .receipts import Kept, Receipt, forget, keep, keep_result, ready, shelf
 from .rows import bounds, note
 from .settings import open_provider
 
@@ -67,7 +67,7 @@ class Guard:
                 f"a snapshot by {name} would not bring the cluster back: {'; '.join(lacking)}",
                 hint="Mend that, or use another provider.", reasons=lacking,
             )
-        self.receipts.mkdir(parents=True, exist_ok=True)
+        ready(self.receipts)
         names = tuple(one.name for one in cluster.databases)
         told(Step(doing="counting rows"))
         before = note(database, names, counting=True)
@@ -120,6 +120,34 @@ class Guard:
         return keep_result(kept, "drilled", passed=proof.passed, findings=proof.findings,
                            at=datetime.now(UTC), seconds=seconds)
 
+    def remove(self, snapshot_id: str, name: str, *, to: str | None) -> Snapshot:
+        """Remove a snapshot, whole or half-finished, and its receipt.
+
+        Raises UnknownObject (no such snapshot), SnapshotRequired (it is the last good one of
+        its cluster), ProviderFailed.
+        """
+        known = [one for one in shelf(self.receipts).kept if one.receipt.provider == name]
+        kept = next((one for one in known if one.receipt.snapshot.id == snapshot_id), None)
+        provider = self.provider_of(kept.receipt) if kept else self.provider(name, to=to)[1]
+        found = next((one for one in provider.list() if one.id == snapshot_id), None)
+        if found is None:
+            raise UnknownObject(
+                f"provider {name} has no snapshot {snapshot_id}",
+                hint="See: pgmend guard status", kind="snapshot", name=snapshot_id,
+            )
+        if kept and kept.proved("verified"):
+            identifier = kept.receipt.cluster.system_identifier
+            if not any(one is not kept and one.proved("verified")
+                       and one.receipt.cluster.system_identifier == identifier for one in known):
+                raise SnapshotRequired(
+                    f"snapshot {snapshot_id} is the last good one of its cluster",
+                    hint="Take and verify another one first.", reasons=("it is the last one",),
+                )
+        provider.delete(found)
+        if kept:
+            forget(kept)
+        return found
+
     def thin_out(self, kept: Kept, count: int) -> tuple[Receipt, ...]:
         """Remove what is older than the ``count`` newest good ones; return what was removed.
 
@@ -128,13 +156,12 @@ class Guard:
         """
         if not kept.proved("verified"):
             return ()
-        new, good, removed = kept.receipt, 0, []
+        # The new one is first whatever a clock says.
+        new, good, removed = kept.receipt, 1, []
         provider = self.provider_of(new)
         for one in reversed(shelf(self.receipts).kept):
             old = one.receipt
-            if (old.provider, old.kind, old.to, old.cluster.system_identifier) != (
-                new.provider, new.kind, new.to, new.cluster.system_identifier
-            ):
+            if one.path == kept.path or _line(old) != _line(new):
                 continue
             if good >= count:
                 provider.delete(old.snapshot)
@@ -142,6 +169,11 @@ class Guard:
                 removed.append(old)
             good += one.proved("verified")
         return tuple(removed)
+
+
+def _line(receipt: Receipt) -> tuple[object, ...]:
+    """Return what snapshots that follow each other have in common."""
+    return receipt.provider, receipt.kind, receipt.to, receipt.cluster.system_identifier
 
 
 def _unfit(snapshot: Snapshot, cluster: Cluster) -> list[str]:

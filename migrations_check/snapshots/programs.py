@@ -79,7 +79,7 @@ def run(
     not end with 0 or not in time, ProgramMissing when it cannot be started.
     """
     name = Path(argv[0]).name
-    last: deque[str] = deque(maxlen=3)
+    last: deque[str] = deque(maxlen=50)
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8") as asked,
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output,
@@ -139,7 +139,7 @@ def run(
         told = output.read()
         if process.returncode:
             raise ProviderFailed(
-                f"{name} failed with {_end(process.returncode)}: {' / '.join(last) or 'no word'}",
+                f"{name} failed with {_end(process.returncode)}: {_told(last)}",
                 hint=hint,
                 provider=provider,
                 code=process.returncode,
@@ -157,12 +157,28 @@ def _stop(process: subprocess.Popen[str], late: threading.Event) -> None:
             process.wait(_GRACE)
 
 
+def version_of(program: Path) -> str:
+    """Return the version that a program says it is of, such as ``18.6``.
+
+    Raises ProgramMissing, ProviderFailed.
+    """
+    told = run([program, "--version"], provider=program.name)
+    found = re.search(r"\) (\S+)", told)
+    return found[1] if found else told.strip()
+
+
 def die_with_parent() -> None:
     """Ask the kernel to end this process when its parent has died; runs in a child only.
 
     Source: https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
     """
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _told(lines: Sequence[str]) -> str:
+    """Return what a program said went wrong, or its last words where it said nothing of that."""
+    wrong = [line for line in lines if re.search(r"\b(error|fatal|panic)\b", line, re.IGNORECASE)]
+    return " / ".join(wrong[:3] or list(lines)[-3:]) or "no word"
 
 
 def _end(code: int) -> str:

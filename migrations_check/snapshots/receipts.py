@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -79,23 +80,39 @@ class Kept:
 
     @property
     def newest(self) -> Result | None:
-        """The result that decides."""
+        """The last thing that was found out."""
         return self.results[-1] if self.results else None
 
+    @property
+    def failure(self) -> Result | None:
+        """What failed and was not made good by a newer proof of its kind.
+
+        That every file is whole does not undo that a drill found rows missing.
+        """
+        decisive = {one.kind: one for one in self.results}
+        return next((one for one in decisive.values() if not one.passed), None)
+
     def proved(self, level: Kind) -> bool:
-        """Tell whether the newest result is good, and a good one of that level is among them."""
-        good = [one.kind for one in self.results if one.passed]
-        wanted = {"verified": ("verified", "drilled"), "drilled": ("drilled",)}[level]
-        return bool(self.newest and self.newest.passed and any(kind in wanted for kind in good))
+        """Tell whether it was proved as far as that, and nothing speaks against it."""
+        kinds = {one.kind for one in self.results}
+        return self.failure is None and (level in kinds or "drilled" in kinds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shelf:
     """The receipts of a directory, oldest first, and what is there and cannot be relied on."""
 
-    directory: Path
     kept: tuple[Kept, ...]
     damaged: tuple[NotAReceipt, ...]
+
+
+def ready(directory: Path) -> None:
+    """Make the directory, so that no snapshot is taken in vain. Raises LocalStorageError."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError as error:
+        raise _storage(directory, "write to", error) from error
 
 
 def keep(directory: Path, receipt: Receipt) -> Kept:
@@ -155,7 +172,6 @@ def shelf(directory: Path) -> Shelf:
         except NotAReceipt as error:
             damaged.append(error)
     return Shelf(
-        directory=directory,
         kept=tuple(sorted(kept, key=lambda one: one.receipt.cluster.now)),
         damaged=tuple(damaged),
     )
@@ -188,7 +204,6 @@ def _write(path: Path, value: Receipt | Result) -> str:
     data = json.dumps(whole, indent=1).encode() + b"\n"
     new = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
                 out.write(data)

@@ -60,7 +60,8 @@ def mend(
 ) -> None:
     """Prove one index or rebuild it."""
     prove_or_rebuild(
-        writer, lambda: connect(database).open("pgmend test"), [index], lambda: False, tell
+        writer, lambda: connect(database).open("pgmend test"), [index], lambda: False, tell,
+        alone=False,
     )
 
 

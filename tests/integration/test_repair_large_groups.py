@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from dedupe import MatchKey, Plan, repair, scan
-from dedupe.repair import loading, repairer
+from dedupe.repair import loading, turns
 from dedupe.repair.batch import Batches
 
 from ..promises.shop import Shop
@@ -36,8 +36,8 @@ def pieces(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys.modules[module], "LARGE_GROUP", 10)
     monkeypatch.setattr(sys.modules["dedupe.survivor"], "_BATCH", 1)
     monkeypatch.setattr(loading, "PIECE_ROWS", 5)
-    monkeypatch.setattr(repairer, "_FIRST_BATCH", 1)
-    monkeypatch.setattr(repairer, "_LARGEST_BATCH", 1)
+    monkeypatch.setattr(turns, "_FIRST_BATCH", 1)
+    monkeypatch.setattr(turns, "_LARGEST_BATCH", 1)
 
 
 def made(shop: Shop, **rules: Any) -> Plan:
@@ -103,8 +103,8 @@ def test_groups_that_reference_each_other_go_together(
     index knows: no row with a twin can be updated.
     Outcome: the groups that hang together are repaired in one batch, in the first round.
     """
-    monkeypatch.setattr(repairer, "_FIRST_BATCH", 1)
-    monkeypatch.setattr(repairer, "_LARGEST_BATCH", 1)
+    monkeypatch.setattr(turns, "_FIRST_BATCH", 1)
+    monkeypatch.setattr(turns, "_LARGEST_BATCH", 1)
     reply = (
         "CASE WHEN n % 100 IN (6, 8) THEN 107 WHEN n % 100 = 7 THEN 106"
         " WHEN n % 100 > 1 AND n <> 9 THEN n % 100 + 99 WHEN n = 9 THEN 101 END"

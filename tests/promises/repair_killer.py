@@ -24,7 +24,7 @@ from psycopg.conninfo import make_conninfo
 
 import dedupe
 from dedupe.lab.damage import Damage, damage
-from dedupe.repair import repairer
+from dedupe.repair import turns
 
 Statement = Callable[[Any], None]
 
@@ -80,12 +80,12 @@ def prepare(dsn: str, run: Path, work: str) -> None:
 
 def act(dsn: str, run: Path, work: str) -> None:
     """Do the work, or what is left of it, in batches of two groups."""
-    sizes = repairer._FIRST_BATCH, repairer._LARGEST_BATCH
-    repairer._FIRST_BATCH = repairer._LARGEST_BATCH = 2
+    sizes = turns._FIRST_BATCH, turns._LARGEST_BATCH
+    turns._FIRST_BATCH = turns._LARGEST_BATCH = 2
     try:
         _act(dsn, run, work)
     finally:
-        repairer._FIRST_BATCH, repairer._LARGEST_BATCH = sizes
+        turns._FIRST_BATCH, turns._LARGEST_BATCH = sizes
 
 
 def _act(dsn: str, run: Path, work: str) -> None:

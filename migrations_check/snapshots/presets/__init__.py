@@ -6,27 +6,29 @@ anybody's own (``adapter`` is what they share), and the facts below.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
 from collections.abc import Mapping
 
 _BEFORE = (
-    "# As the account that the server runs under. Stop the server and keep what is there:",
-    "pg_ctl stop -m fast -D {data_directory}",
-    "mv {data_directory} {data_directory}.before",
+    "# Stop the application first. What the server holds now stays aside.",
+    "{owner}pg_ctl stop --wait --mode fast --pgdata {data_directory}",
+    "mv -T {data_directory} {data_directory}.before-{id}",
+    "mkdir -m 700 {data_directory}",
+    "chown --reference={data_directory}.before-{id} {data_directory}",
 )
 _AFTER = (
-    "pg_ctl start -w -l {data_directory}.log -D {data_directory}",
-    "# It is on a new timeline: take a new snapshot once all is well, and only then remove",
-    "# {data_directory}.before.",
+    "chown -R --reference={data_directory}.before-{id} {data_directory}",
+    "{owner}pg_ctl start --wait --log {data_directory}/started.log --pgdata {data_directory}",
+    "# It is on a new timeline: take a new snapshot once all is well.",
 )
 
-#: a tool to the way back to one of its snapshots; {tool} and {target} are filled in, too
+#: a tool to the way back to one of its snapshots, which the account goes that runs pgmend
 PRESETS: Mapping[str, tuple[str, ...]] = {
     "pgbackrest": (
         *_BEFORE,
-        "mkdir -m 700 {data_directory}",
         "{tool} --stanza={target} --set={id} --type=immediate --target-action=promote restore",
         *_AFTER,
     ),
@@ -44,7 +46,9 @@ def chosen(
     """Return the command of a preset, the same for every action, and its lines of the way back."""
     # -P: a directory that happens to be the current one lends no modules.
     argv = (sys.executable, "-P", "-m", f"{__name__}.{preset}", target, *tool)
-    told = {"{target}": shlex.quote(target), "{tool}": shlex.join(tool)}
+    # pg_ctl does not run as root.
+    owner = 'runuser -u "$(stat -c %U {data_directory})" -- ' * (os.geteuid() == 0)
+    told = {"{target}": shlex.quote(target), "{tool}": shlex.join(tool), "{owner}": owner}
     return argv, tuple(filled(line, told) for line in PRESETS[preset])
 
 

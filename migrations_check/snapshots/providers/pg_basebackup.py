@@ -12,17 +12,15 @@ import os
 import re
 import shlex
 import shutil
-import struct
-from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from dedupe.errors import ProviderFailed
 
 from ..cluster import Cluster
-from ..directory import PARTIAL, SnapshotDirectory, digest
-from ..programs import bindir_of, run
+from ..datadir import identifier, put_in_place, relink
+from ..directory import PARTIAL, DirectoryProvider, digest, failed, first_step
+from ..programs import run, version_of
 from ..provider import Proof, Scratch, Snapshot, Step, Told
 from ..settings import Access
 
@@ -46,14 +44,12 @@ def open_provider(settings: Settings, access: Access) -> BaseBackup:
     return BaseBackup(settings, access)
 
 
-class BaseBackup:
+class BaseBackup(DirectoryProvider):
     """Base backups below a directory of this machine."""
 
     def __init__(self, settings: Settings, access: Access) -> None:
-        self.name = access.name
+        super().__init__(access, "basebackup", settings.to)
         self._settings = settings
-        self._access = access
-        self._kept = SnapshotDirectory(access.name, "basebackup", settings.to)
 
     def lacks(self, cluster: Cluster) -> tuple[str, ...]:
         """Say why it would not be enough: the copy would lie within what it copies."""
@@ -66,7 +62,7 @@ class BaseBackup:
 
     def take(self, cluster: Cluster, told: Told) -> Snapshot:
         """Copy the cluster; its tablespaces lie beside the copied data directory."""
-        bindir = self._bindir(cluster.major)
+        bindir = self._bindir(cluster.major, "pg_basebackup")
 
         def said(line: str) -> None:
             if found := _PROGRESS.search(line):
@@ -76,8 +72,8 @@ class BaseBackup:
             spaces = {old: made / "tablespaces" / str(number)
                       for number, old in enumerate(cluster.tablespaces or ())
                       if cluster.data_directory not in old.parents}
-            mapping = [f"--tablespace-mapping={_equals(old)}={_equals(new)}"
-                       for old, new in spaces.items()]
+            mapping = ["--tablespace-mapping=" + "=".join(
+                str(path).replace("=", "\\=") for path in pair) for pair in spaces.items()]
             rate = [f"--max-rate={self._settings.max_rate}"] if self._settings.max_rate else []
             run(
                 [bindir / "pg_basebackup", "--dbname", cluster.conninfo, "--no-password",
@@ -87,27 +83,23 @@ class BaseBackup:
                 hint="Make room, or let the role have REPLICATION and pg_hba.conf a line for it.",
             )
             data = made / "data"
-            _relink(data, made, self._kept.place(made.name.removesuffix(PARTIAL)))
+            relink(data, made, self._kept.place(made.name.removesuffix(PARTIAL)))
             manifest = json.loads((data / "backup_manifest").read_bytes())
             wal = manifest["WAL-Ranges"][0]
             return self._kept.finish(made, Snapshot(
                 id=made.name.removesuffix(PARTIAL), taken_at=cluster.now, complete=True,
                 size=sum(file["Size"] for file in manifest["Files"]), place=str(made.parent),
-                system_identifier=_identifier(data), timeline=wal["Timeline"],
+                system_identifier=identifier(data), timeline=wal["Timeline"],
                 lsn=wal["Start-LSN"],
-                facts={"major": str(cluster.major), "pg_basebackup": _version(bindir),
-                       "log_sha256": digest(data / "pg_wal"), **{
-                    f"tablespace {new.name}": str(old) for old, new in spaces.items()}},
+                facts={"major": str(cluster.major), "log_sha256": digest(data / "pg_wal"),
+                       "pg_basebackup": version_of(bindir / "pg_basebackup"),
+                       **{f"tablespace {new.name}": str(old) for old, new in spaces.items()}},
             ))
-
-    def list(self) -> tuple[Snapshot, ...]:
-        """Return the copies below the directory."""
-        return self._kept.list()
 
     def inspect(self, snapshot: Snapshot, told: Told) -> Proof:
         """Read every file again: pg_verifybackup, with the log from start to end."""
         if snapshot not in self.list():
-            return Proof(passed=False, findings=(f"{snapshot.id} is gone, or described anew",))
+            return failed(f"{snapshot.id} is gone, or described anew")
         told(Step(doing="verifying", total=snapshot.size))
         data = self._kept.place(snapshot.id) / "data"
         bindir = self._bindir(int(snapshot.facts["major"]), "pg_verifybackup")
@@ -115,9 +107,9 @@ class BaseBackup:
             run([bindir / "pg_verifybackup", "--quiet", data], provider=self.name)
             # It looks into the log as far as the copy needs it; a byte beyond that counts, too.
             if digest(data / "pg_wal") != snapshot.facts["log_sha256"]:
-                return Proof(passed=False, findings=("a file of pg_wal was changed",))
+                return failed("a file of pg_wal was changed")
         except ProviderFailed as error:
-            return Proof(passed=False, findings=(error.message,))
+            return failed(error.message)
         return Proof(passed=True, findings=(
             f"pg_verifybackup read {snapshot.size or 0:,} bytes: every file is as it was written",
         ))
@@ -128,7 +120,7 @@ class BaseBackup:
         source = self._kept.place(snapshot.id)
         try:
             shutil.copytree(source, scratch.directory / "copy", symlinks=True)
-            _relink(scratch.directory / "copy/data", source, scratch.directory / "copy")
+            relink(scratch.directory / "copy/data", source, scratch.directory / "copy")
             (scratch.directory / "copy/data").rename(scratch.data)
         except (OSError, shutil.Error) as error:
             raise ProviderFailed(f"it cannot be copied: {error}", provider=self.name) from error
@@ -139,49 +131,14 @@ class BaseBackup:
         source, data = self._kept.place(snapshot.id), str(known or "DATA_DIRECTORY")
         # pg_ctl does not run as root.
         owner = f'runuser -u "$(stat -c %U {shlex.quote(data)})" -- ' * (os.geteuid() == 0)
-        bindir = self._bindir(int(snapshot.facts["major"]))
+        bindir = self._bindir(int(snapshot.facts["major"]), "pg_basebackup")
         ctl = f"{owner}{shlex.quote(str(bindir / 'pg_ctl'))} --pgdata {shlex.quote(data)} --wait"
         log = shlex.quote(f"{data}/started.log")
         moves = [(data, source / "data")] + [
             (old, source / "tablespaces" / key.split()[1])
             for key, old in snapshot.facts.items() if key.startswith("tablespace ")]
-        since = f"{snapshot.taken_at:%Y-%m-%d %H:%M:%S}Z"
-        words = [f"# Stop the application first. What was written since {since} stays aside.",
-                 self._settings.stop or f"{ctl} --mode fast stop"]
-        for old, new in moves:
-            there, aside = shlex.quote(str(old)), shlex.quote(f"{old}.before-{snapshot.id}")
-            words += [f"mv {there} {aside}", f"cp -a {shlex.quote(str(new))} {there}",
-                      f"chown -R --reference={aside} {there}"]
-        words += [f"find {shlex.quote(data)}/pg_tblspc -lname {shlex.quote(str(new))}"
-                  f" -exec ln -sfn {shlex.quote(str(old))} {{}} ';'" for old, new in moves[1:]]
-        return (*words, self._settings.start or f"{ctl} --log {log} start")
-
-    def delete(self, snapshot: Snapshot) -> None:
-        """Remove the copy."""
-        self._kept.delete(snapshot)
-
-    def _bindir(self, major: int, *also: str) -> Path:
-        return bindir_of(major, "pg_basebackup", *also, named=self._access.bindir)
-
-
-def _relink(data: Path, old: Path, new: Path) -> None:
-    """Let the links to tablespaces below ``old`` lead below ``new``."""
-    for link in (data / "pg_tblspc").iterdir():
-        if link.is_symlink() and (target := link.readlink()).is_relative_to(old):
-            link.unlink()
-            link.symlink_to(new / target.relative_to(old))
-
-
-def _identifier(data: Path) -> int:
-    """Read the system identifier: the first eight bytes of the control file."""
-    (found,) = struct.unpack("=Q", (data / "global/pg_control").read_bytes()[:8])
-    return int(found)
-
-
-def _version(bindir: Path) -> str:
-    told: Any = run([bindir / "pg_basebackup", "--version"], provider="pg_basebackup")
-    return str(told).strip().rpartition(" ")[2]
-
-
-def _equals(path: Path) -> str:
-    return str(path).replace("=", "\\=")
+        return (first_step(snapshot, "stays in what is moved away"),
+                self._settings.stop
+                or f"if {ctl} status > /dev/null; then {ctl} --mode fast stop; fi",
+                *put_in_place(moves, snapshot.id),
+                self._settings.start or f"{ctl} --log {log} start")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -21,12 +22,13 @@ from psycopg.conninfo import make_conninfo
 from dedupe.errors import ProviderFailed
 
 from ..cluster import Cluster
-from ..directory import PARTIAL, SnapshotDirectory, digest, sync
-from ..programs import bindir_of, run
+from ..directory import PARTIAL, DirectoryProvider, digest, failed, first_step
+from ..programs import run, version_of
 from ..provider import Proof, Scratch, Snapshot, Step, Told
 from ..settings import Access
 
-_PROGRAMS = ("pg_dump", "pg_dumpall", "pg_restore", "psql")
+_GRANTOR = re.compile(r'(?m)(?<=.) GRANTED BY (?:"(?:[^"]|"")*"|\w+);$')
+_PROGRAMS = "pg_dump", "pg_dumpall", "pg_restore", "psql"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -45,14 +47,12 @@ def open_provider(settings: Settings, access: Access) -> Dump:
     return Dump(settings, access)
 
 
-class Dump:
+class Dump(DirectoryProvider):
     """Dumps below a directory of this machine."""
 
     def __init__(self, settings: Settings, access: Access) -> None:
-        self.name = access.name
+        super().__init__(access, "dump", settings.to)
         self._settings = settings
-        self._access = access
-        self._kept = SnapshotDirectory(access.name, "dump", settings.to)
 
     def lacks(self, cluster: Cluster) -> tuple[str, ...]:
         """Say which databases that were asked for are not there."""
@@ -62,58 +62,49 @@ class Dump:
 
     def take(self, cluster: Cluster, told: Told) -> Snapshot:
         """Dump roles, tablespaces, and one database after the other."""
-        bindir = self._bindir(cluster.major)
+        bindir = self._bindir(cluster.major, *_PROGRAMS)
         names = tuple(self._settings.databases or (
             one.name for one in cluster.databases if not re.fullmatch("template[01]", one.name)))
         with self._kept.making(cluster) as made:
-            files = made / "dump"
-            files.mkdir()
+            (files := made / "dump").mkdir()
+            dump = partial(run, provider=self.name, env=self._access.environment,
+                           hint="Make room, or connect as a superuser: roles have passwords.")
             for part in ("roles", "tablespaces"):
-                run([bindir / "pg_dumpall", f"--{part}-only", "--no-password", "--file",
-                     files / f"{part}.sql", "--dbname", cluster.conninfo],
-                    provider=self.name, env=self._access.environment,
-                    hint="Make room, or connect as a superuser: roles have passwords.")
+                dump([bindir / "pg_dumpall", f"--{part}-only", "--no-password", "--file",
+                      files / f"{part}.sql", "--dbname", cluster.conninfo])
             for number, name in enumerate(names):
                 told(Step(doing=f"dumping {name}"))
-                run([bindir / "pg_dump", "--format=directory", f"--jobs={self._settings.jobs}",
-                     "--no-password", "--file", files / str(number),
-                     "--dbname", make_conninfo(cluster.conninfo, dbname=name)],
-                    provider=self.name, env=self._access.environment,
-                    hint="Make room, or connect as a role that may read every table.")
-            for path in files.rglob("*"):
-                sync(path)
+                dump([bindir / "pg_dump", "--format=directory", f"--jobs={self._settings.jobs}",
+                      "--no-password", "--file", files / str(number),
+                      "--dbname", make_conninfo(cluster.conninfo, dbname=name)])
             return self._kept.finish(made, Snapshot(
                 id=made.name.removesuffix(PARTIAL), taken_at=cluster.now, complete=True,
                 size=sum(path.stat().st_size for path in files.rglob("*") if path.is_file()),
                 place=str(made.parent), system_identifier=cluster.system_identifier,
                 timeline=cluster.timeline, lsn=cluster.lsn, databases=names,
-                facts={"major": str(cluster.major), "sha256": digest(files)},
+                facts={"major": str(cluster.major), "sha256": digest(files),
+                       "pg_dump": version_of(bindir / "pg_dump")},
             ))
-
-    def list(self) -> tuple[Snapshot, ...]:
-        """Return the dumps below the directory."""
-        return self._kept.list()
 
     def inspect(self, snapshot: Snapshot, told: Told) -> Proof:
         """Read every file again, and the list of contents of every database."""
         if snapshot not in self.list():
-            return Proof(passed=False, findings=(f"{snapshot.id} is gone, or described anew",))
+            return failed(f"{snapshot.id} is gone, or described anew")
         told(Step(doing="verifying", total=snapshot.size))
-        files, bindir = self._files(snapshot), self._bindir(int(snapshot.facts["major"]))
+        files = self._files(snapshot)
+        bindir = self._bindir(int(snapshot.facts["major"]), *_PROGRAMS)
         if digest(files) != snapshot.facts["sha256"]:
-            return Proof(passed=False, findings=(
-                f"files of {files} are not as they were written: their checksum is another one",))
+            return failed(f"the checksum of the files below {files} is another one")
         entries = 0
         for number, name in enumerate(snapshot.databases or ()):
             try:
                 listed = run([bindir / "pg_restore", "--list", files / str(number)],
                              provider=self.name)
             except ProviderFailed as error:
-                return Proof(passed=False, findings=(f"database {name}: {error.message}",))
+                return failed(f"database {name}: {error.message}")
             of = re.search(r"^;\s+dbname: (.*)$", listed, re.MULTILINE)
             if of is None or of[1] != name:
-                return Proof(passed=False, findings=(
-                    f"the dump of {name} is one of {of[1] if of else 'no database'}",))
+                return failed(f"the dump of {name} is one of {of[1] if of else 'no database'}")
             entries += sum(not line.startswith(";") for line in listed.splitlines())
         return Proof(passed=True, findings=(
             f"{snapshot.size or 0:,} bytes are as they were written",
@@ -124,46 +115,36 @@ class Dump:
         """Load it into an empty cluster; its tablespaces' places are other machines'."""
         scratch.initialize()
         scratch.start()
-        files = self._files(snapshot)
-        self._psql(scratch.bindir, scratch.dsn(), "--file", files / "roles.sql")
+        files, roles = self._files(snapshot), scratch.directory / "roles.sql"
+        # Who granted a role may have been the superuser that initdb made, which here is another.
+        text = (files / "roles.sql").read_text("utf-8", "surrogateescape")
+        roles.write_text(_GRANTOR.sub(";", text), "utf-8", "surrogateescape")
+        run([scratch.bindir / "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1",
+             "--dbname", scratch.dsn(), "--file", roles], provider=self.name)
         for number, name in enumerate(snapshot.databases or ()):
             told(Step(doing=f"loading {name}"))
-            if name == "postgres":
-                self._psql(scratch.bindir, scratch.dsn("template1"), "--command",
-                           "DROP DATABASE postgres")
-            run([scratch.bindir / "pg_restore", "--create", "--exit-on-error", "--no-tablespaces",
-                 f"--jobs={self._settings.jobs}", "--dbname", scratch.dsn("template1"),
-                 files / str(number)], provider=self.name)
+            there = ["--clean", "--if-exists"] if name == "postgres" else []
+            run([scratch.bindir / "pg_restore", "--create", *there, "--exit-on-error",
+                 "--no-tablespaces", f"--jobs={self._settings.jobs}",
+                 "--dbname", scratch.dsn("template1"), files / str(number)], provider=self.name)
 
     def steps_back(self, snapshot: Snapshot, cluster: Cluster | None) -> tuple[str, ...]:
         """Say how the databases are replaced by those of the dump."""
-        files, bindir = self._files(snapshot), self._bindir(int(snapshot.facts["major"]))
+        files = self._files(snapshot)
+        bindir = self._bindir(int(snapshot.facts["major"]), *_PROGRAMS)
         target = make_conninfo(cluster.conninfo if cluster else "", dbname="template1")
         psql = f"{shlex.quote(str(bindir / 'psql'))} -d {shlex.quote(target)} -X -q"
         restore = (f"{shlex.quote(str(bindir / 'pg_restore'))} -d {shlex.quote(target)}"
                    f" --create --exit-on-error --jobs={self._settings.jobs}")
-        since = f"{snapshot.taken_at:%Y-%m-%d %H:%M:%S}Z"
-        words = [f"# Stop the application first. What was written since {since} will be gone.",
-                 "# On a new server, and only there, first make its roles and tablespaces:"]
-        words += [f"#   {psql} -f {shlex.quote(str(files / part))}"
-                  for part in ("roles.sql", "tablespaces.sql")]
+        words = [first_step(snapshot, "will be gone"),
+                 "# On a new server, and only there, first make its roles and tablespaces:",
+                 *(f"#   {psql} -f {shlex.quote(str(files / part))}"
+                   for part in ("roles.sql", "tablespaces.sql"))]
         for number, name in enumerate(snapshot.databases or ()):
             drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
             words += [f"{psql} -c {shlex.quote(drop.as_string())}",
                       f"{restore} {shlex.quote(str(files / str(number)))}"]
         return tuple(words)
 
-    def delete(self, snapshot: Snapshot) -> None:
-        """Remove the dump."""
-        self._kept.delete(snapshot)
-
     def _files(self, snapshot: Snapshot) -> Path:
         return self._kept.place(snapshot.id) / "dump"
-
-    def _bindir(self, major: int) -> Path:
-        return bindir_of(major, *_PROGRAMS, named=self._access.bindir)
-
-    def _psql(self, bindir: Path, dsn: str, *words: str | Path) -> None:
-        run([bindir / "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--dbname", dsn,
-             *words], provider=self.name)
-

@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from dedupe.connect import connect
 from dedupe.errors import ProgramMissing, ProviderFailed
 from migrations_check.snapshots.cluster import Cluster
-from migrations_check.snapshots.guard import Guard
 from migrations_check.snapshots.provider import Provider, Snapshot
 from migrations_check.snapshots.settings import open_provider
-from tests.backing import BINDIR, Backed, as_account, barman, flipped, pgbackrest, run
+
+from .backing import Backed, barman, flipped, pgbackrest
+from .clusters import DEBIAN_15
+from .conftest import Guarded
+
+#: what a snapshot consists of
+KINDS = ("a table's file", "a segment of the log")
 
 
 @pytest.fixture(scope="module", params=["pgbackrest", "barman"])
 def backed(request: pytest.FixtureRequest) -> Iterator[Backed]:
     with {"pgbackrest": pgbackrest, "barman": barman}[request.param]() as ready:
-        with psycopg.connect(ready.server.dsn(), autocommit=True) as connection:
-            connection.execute("CREATE TABLE accounts AS SELECT i FROM generate_series(1, 9000) i")
         yield ready
 
 
+@pytest.fixture
+def guard(tmp_path: Path, backed: Backed) -> Guarded:
+    """Give the command beside a settings file that names the tool."""
+    (tmp_path / "pgmend.toml").write_text(backed.toml)
+    return Guarded(tmp_path, backed.cluster)
+
+
 def provider_of(backed: Backed, **other: object) -> Provider:
-    configured = {"vault": {"kind": "command", **backed.settings, **other}}
-    return open_provider("vault", configured)[1]
+    return open_provider("vault", {"vault": {**backed.settings, **other}})[1]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +50,7 @@ def taken(backed: Backed) -> Snapshot:
 
 
 def cluster_of(backed: Backed) -> Cluster:
-    return Cluster.of(connect(backed.server.dsn()))
+    return Cluster.of(connect(backed.cluster.dsn()))
 
 
 def test_what_was_taken_is_listed_with_all_that_a_receipt_needs(
@@ -80,7 +91,7 @@ def repository_file(backed: Backed, taken: Snapshot, kind: str) -> tuple[Path, i
     """Return a file that the snapshot needs, and the number of a byte of it that matters."""
     if kind == "a table's file":
         table = {"pgbackrest": "backup/main/*F/pg_data/base/*/*",
-                 "barman": "main/base/*/data/base/*/*"}[backed.preset]
+                 "barman": f"main/base/{taken.id}/data/base/*/*"}[backed.preset]
         path = max(backed.repository.glob(table), key=lambda file: file.stat().st_size)
         return path, path.stat().st_size // 2
     position = int((taken.lsn or "").removeprefix("0/"), 16)
@@ -91,7 +102,7 @@ def repository_file(backed: Backed, taken: Snapshot, kind: str) -> tuple[Path, i
     return path, position % (1 << 24) + 60
 
 
-@pytest.mark.parametrize("kind", ["a table's file", "a segment of the log"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_flipped_byte_fails_the_proof(backed: Backed, taken: Snapshot, kind: str) -> None:
     path, at = repository_file(backed, taken, kind)
     with flipped(path, at):
@@ -100,7 +111,7 @@ def test_a_flipped_byte_fails_the_proof(backed: Backed, taken: Snapshot, kind: s
     assert provider_of(backed).inspect(taken, lambda _: None).passed
 
 
-@pytest.mark.parametrize("kind", ["a table's file", "a segment of the log"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_missing_file_fails_the_proof(backed: Backed, taken: Snapshot, kind: str) -> None:
     """Also the segment of the log in which the backup begins, which pgBackRest does not miss."""
     path, _ = repository_file(backed, taken, kind)
@@ -158,37 +169,65 @@ def test_a_deleted_snapshot_is_gone(backed: Backed, taken: Snapshot) -> None:
     assert [one.id for one in vault.list()] == [taken.id]
 
 
-def test_a_drill_brings_it_to_life(backed: Backed, tmp_path: Path) -> None:
-    """Restored by the tool, started, and compared with what was counted."""
-    guard = Guard(receipts=tmp_path, providers={"vault": {"kind": "command", **backed.settings}})
-    kept = guard.take(connect(backed.server.dsn()), "vault", to=None, told=lambda _: None)
-    (result,) = guard.drill(kept, None, lambda _: None).results
-    assert result.passed, result.findings
-    assert any("9,000 rows" in one for one in result.findings), result.findings
+def test_what_the_tool_took_by_itself_counts_only_with_a_receipt(
+    guard: Guarded, backed: Backed, taken: Snapshot
+) -> None:
+    """A backup by the tool's own cron line is seen, and opens nothing."""
+    settings = guard.where / "pgmend.toml"
+    settings.write_text(f'[guard]\nreceipts = "{guard.receipts}"\n{backed.toml}')
+    told = guard("status", "--json")
+    assert told.returncode == 1
+    (one,) = json.loads(told.stdout)["snapshots"]
+    assert (one["snapshot"]["id"], one["state"]) == (taken.id, "no receipt")
+    guard.refused()
 
 
-def test_the_steps_lead_back(backed: Backed, taken: Snapshot) -> None:
-    """What is printed, pasted into a shell of the server's account, brings a dropped table back."""
-    server, cluster = backed.server, cluster_of(backed)
-    with psycopg.connect(server.dsn(), autocommit=True) as connection:
-        connection.execute("DROP TABLE accounts")
-    path = f"{BINDIR}:{os.environ['PATH']}"
-    for step in provider_of(backed).steps_back(taken, cluster):
-        if step.startswith("pg_ctl start"):
-            # As the test's own server is started, whose socket is not where others look.
-            server.start()
-        else:
-            run(*as_account(), "env", f"PATH={path}", "sh", "-ec", step)
-    with psycopg.connect(server.dsn()) as connection:
-        assert connection.execute("SELECT count(*) FROM accounts").fetchone() == (9000,)
-        assert connection.execute("SELECT pg_is_in_recovery()").fetchone() == (False,)
-    assert Path(f"{server.data}.before").is_dir()
+def test_from_the_snapshot_to_the_gate(guard: Guarded, backed: Backed) -> None:
+    """Taken, verified, required, drilled; a flipped byte closes the gate; the steps lead back."""
+    done = guard("take", *guard.db, "--provider", "vault")
+    assert done.returncode == 0, done.stderr
+    receipt = done.stdout.strip()
+    assert "it was never verified" in guard.refused()
+    assert guard("verify", receipt).returncode == 0
+    assert guard.required().returncode == 0
+    assert "it was never drilled" in guard.refused("--drilled")
+    drilled = guard("verify", receipt, "--drill")
+    assert drilled.returncode == 0, drilled.stdout
+    assert "2 tables, 5,000 rows" in drilled.stdout
+    assert guard.required("--drilled").returncode == 0
+    snapshot = provider_of(backed).list()[-1]
+    for kind in KINDS:
+        with flipped(*repository_file(backed, snapshot, kind)):
+            assert guard("verify", receipt).returncode == 1, kind
+            assert "it failed when it was verified" in guard.refused(), kind
+            assert guard("run", *guard.db, "--", "touch", "started").returncode == 4
+        assert not (guard.where / "started").exists()
+        assert guard("verify", receipt).returncode == 0, kind
+        assert guard.required().returncode == 0
+    status = guard("status", "--receipts", str(guard.receipts))
+    assert (status.returncode, snapshot.id in status.stdout) == (0, True), status.stdout
+
+    backed.cluster.run("shop", "DELETE FROM customers")
+    failed = guard("run", *guard.db, "-q", "--", "sh", "-c", "exit 7")
+    assert failed.returncode == 7
+    told, *steps = failed.stderr.splitlines()
+    assert told.startswith("pgmend: the command failed with 7. The way back to ")
+    assert any(snapshot.id in step for step in steps)
+    path = f"{DEBIAN_15}:{os.environ['PATH']}"
+    subprocess.run(["sh", "-ec", "\n".join(steps)], check=True, cwd="/", timeout=120,
+                   env={**os.environ, "PATH": path}, stdout=subprocess.DEVNULL)
+    limit = time.monotonic() + 60
+    while backed.cluster.run("postgres", "SELECT pg_is_in_recovery()") != [(False,)]:
+        assert time.monotonic() < limit, "it stays a standby"
+        time.sleep(0.1)
+    assert backed.cluster.run("shop", "SELECT count(*) FROM customers") == [(5000,)]
+    assert "which was left" in guard.refused()
 
 
 def test_a_failed_check_of_the_tool_is_said_before_anything_is_taken(backed: Backed) -> None:
     """The tool finds the server down. (The last one: nobody receives the log after it.)"""
     cluster = cluster_of(backed)
-    backed.server.stop()
+    backed.cluster.stop()
     lacks = provider_of(backed).lacks(cluster)
     assert any("check: " in one for one in lacks), lacks
 

@@ -1,0 +1,37 @@
+"""A copied data directory: whose it is, where its tablespaces are, how it is put in place."""
+
+from __future__ import annotations
+
+import shlex
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def identifier(data: Path) -> int:
+    """Return the system identifier: the first eight bytes of the control file."""
+    (found,) = struct.unpack("=Q", (data / "global/pg_control").read_bytes()[:8])
+    return int(found)
+
+
+def relink(data: Path, old: Path, new: Path) -> None:
+    """Let the links to tablespaces below ``old`` lead below ``new``."""
+    for link in (data / "pg_tblspc").iterdir():
+        if link.is_symlink() and (target := link.readlink()).is_relative_to(old):
+            link.unlink()
+            link.symlink_to(new / target.relative_to(old))
+
+
+def put_in_place(moves: Sequence[tuple[str, Path]], name: str) -> list[str]:
+    """Return the commands that put copies in the place of directories, which are kept aside.
+
+    The first pair is the data directory and its copy, the others are tablespaces.
+    """
+    words = []
+    for old, new in moves:
+        there, aside = shlex.quote(old), shlex.quote(f"{old}.before-{name}")
+        words += [f"mv {there} {aside}", f"cp -a {shlex.quote(str(new))} {there}",
+                  f"chown -R --reference={aside} {there}"]
+    links = shlex.quote(f"{moves[0][0]}/pg_tblspc")
+    return words + [f"find {links} -lname {shlex.quote(str(new))}"
+                    f" -exec ln -sfn {shlex.quote(old)} {{}} ';'" for old, new in moves[1:]]
