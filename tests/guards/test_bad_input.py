@@ -9,9 +9,12 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
+import psycopg
 import pytest
 
 from migrations_check import load
@@ -21,25 +24,40 @@ from .clusters import DEBIAN_15, Cluster, cluster
 from .conftest import Guarded
 
 
+REAL = pytest.mark.parametrize("provider", ["pg_basebackup", "pg_dump"])
+
+
 def settings(guard: Guarded, text: str) -> None:
     (guard.where / "pgmend.toml").write_text(text)
 
 
-def kill_in_the_middle(guard: Guarded) -> None:
-    """Begin a slow copy, and kill the command once it is under way."""
-    settings(guard, f'[guard.providers.slow]\nkind = "pg_basebackup"\nto = "{guard.to}"\n'
-             'max_rate = "1M"\n')
-    taking = guard.start("take", *guard.db, "--provider", "slow")
-    limit = time.monotonic() + 60
-    while not list(guard.to.glob("*.partial/data/base")) and time.monotonic() < limit:
-        time.sleep(0.05)
-    taking.send_signal(signal.SIGKILL)
-    taking.communicate()
+@contextmanager
+def taking(guard: Guarded, kind: str) -> Iterator[subprocess.Popen[str]]:
+    """Begin to take a snapshot; give the command in the middle of that, where it stays."""
+    with ExitStack() as stack:
+        text, sign = 'max_rate = "1M"\n', "data/base"
+        if kind == "pg_dump":
+            # pg_dump waits for the lock in the second database, and no row of it is counted.
+            text, sign = "", "dump/1"
+            guard.cluster.run("shop", "CREATE TABLE parted (id int) PARTITION BY RANGE (id)")
+            stack.callback(guard.cluster.run, "shop", "DROP TABLE parted")
+            holder = stack.enter_context(psycopg.connect(guard.cluster.dsn("shop")))
+            holder.execute("LOCK TABLE ONLY parted")
+        settings(guard, f'[guard.providers.slow]\nkind = "{kind}"\nto = "{guard.to}"\n{text}')
+        command = guard.start("take", *guard.db, "--provider", "slow")
+        limit = time.monotonic() + 60
+        while not list(guard.to.glob(f"*.partial/{sign}")) and time.monotonic() < limit:
+            time.sleep(0.05)
+        yield command
 
 
-def test_killed_in_the_middle_of_take(guard: Guarded) -> None:
+@REAL
+def test_killed_in_the_middle_of_take(guard: Guarded, provider: str) -> None:
     """No receipt; what is left over is listed with the command that removes it."""
-    kill_in_the_middle(guard)
+    with taking(guard, provider) as command:
+        command.send_signal(signal.SIGKILL)
+        command.communicate()
+    assert command.returncode == -signal.SIGKILL
     assert list(guard.receipts.glob("*")) == []
     (left,) = guard.to.iterdir()
     assert left.name.endswith(".partial")
@@ -48,27 +66,20 @@ def test_killed_in_the_middle_of_take(guard: Guarded) -> None:
     told = guard("status", *place)
     assert told.returncode == 1
     assert f"snapshot {left.name} is half-finished; remove it with: " in told.stdout
-    command = told.stdout.partition("remove it with: ")[2].splitlines()[0].split()
-    assert command[:2] == ["pgmend", "guard"]
-    assert guard(*command[2:], *place).returncode == 0
+    remedy = told.stdout.partition("remove it with: ")[2].splitlines()[0].split()
+    assert remedy[:2] == ["pgmend", "guard"]
+    assert guard(*remedy[2:], *place).returncode == 0
     assert list(guard.to.iterdir()) == []
 
 
-def test_a_stop_in_the_middle_of_take_leaves_nothing(guard: Guarded) -> None:
-    settings(guard, f'[guard.providers.slow]\nkind = "pg_basebackup"\nto = "{guard.to}"\n'
-             'max_rate = "1M"\n')
-    taking = guard.start("take", *guard.db)
-    limit = time.monotonic() + 60
-    while not list(guard.to.glob("*.partial/data/base")) and time.monotonic() < limit:
-        time.sleep(0.05)
-    taking.send_signal(signal.SIGTERM)
-    _, errors = taking.communicate(timeout=60)
-    assert taking.returncode == 3, errors
+@REAL
+def test_a_stop_in_the_middle_of_take_leaves_nothing(guard: Guarded, provider: str) -> None:
+    with taking(guard, provider) as command:
+        command.send_signal(signal.SIGTERM)
+        _, errors = command.communicate(timeout=60)
+    assert command.returncode == 3, errors
     assert list(guard.to.iterdir()) == []
     assert list(guard.receipts.glob("*")) == []
-
-
-REAL = pytest.mark.parametrize("provider", ["pg_basebackup", "pg_dump"])
 
 
 @REAL
