@@ -23,12 +23,7 @@ from migrations_check.snapshots.receipts import keep, keep_result
 from .clusters import DEBIAN_15, Cluster, cluster
 from .conftest import Guarded
 
-
 REAL = pytest.mark.parametrize("provider", ["pg_basebackup", "pg_dump"])
-
-
-def settings(guard: Guarded, text: str) -> None:
-    (guard.where / "pgmend.toml").write_text(text)
 
 
 @contextmanager
@@ -43,7 +38,7 @@ def taking(guard: Guarded, kind: str) -> Iterator[subprocess.Popen[str]]:
             stack.callback(guard.cluster.run, "shop", "DROP TABLE parted")
             holder = stack.enter_context(psycopg.connect(guard.cluster.dsn("shop")))
             holder.execute("LOCK TABLE ONLY parted")
-        settings(guard, f'[guard.providers.slow]\nkind = "{kind}"\nto = "{guard.to}"\n{text}')
+        guard.settings(f'[guard.providers.slow]\nkind = "{kind}"\nto = "{guard.to}"\n{text}')
         command = guard.start("take", *guard.db, "--provider", "slow")
         limit = time.monotonic() + 60
         while not list(guard.to.glob(f"*.partial/{sign}")) and time.monotonic() < limit:
@@ -280,36 +275,6 @@ def test_a_server_that_is_down(guard: Guarded) -> None:
     assert guard("take", *db, "--provider", "pg_dump", "--to", str(guard.to)).returncode == 5
 
 
-def test_a_dump_of_another_database(guard: Guarded) -> None:
-    """It counts for the databases that are in it."""
-    settings(guard, f'[guard.providers.dump]\nkind = "pg_dump"\nto = "{guard.to}"\n'
-             'databases = ["postgres"]\n')
-    done = guard("take", *guard.db, "--keep", "3", "-q")
-    assert done.returncode == 0, done.stderr
-    assert "the database shop is not in it, but postgres" in guard.refused()
-    other = guard("require", "-d", guard.cluster.dsn("postgres"), *guard.db[2:])
-    assert other.returncode == 0
-
-
-def test_a_dump_that_was_swapped(guard: Guarded) -> None:
-    """A file of a database that is another one's is found by what pg_restore reads in it."""
-    receipt = guard.taken("pg_dump")
-    (dump,) = guard.to.glob("*/dump")
-    for old, new in (("0", "x"), ("1", "0"), ("x", "1")):
-        (dump / old).rename(dump / new)
-    assert guard("verify", str(receipt)).returncode == 1
-    guard.refused()
-
-
-def test_a_database_that_is_not_there(guard: Guarded) -> None:
-    settings(guard, f'[guard.providers.dump]\nkind = "pg_dump"\nto = "{guard.to}"\n'
-             'databases = ["shp"]\n')
-    done = guard("take", *guard.db)
-    assert done.returncode == 4
-    assert "there is no database shp" in done.stderr
-    assert not guard.to.exists()
-
-
 def test_a_copy_inside_of_what_it_copies(guard: Guarded) -> None:
     inside = guard.cluster.data / "backups"
     done = guard("take", *guard.db, "--provider", "pg_basebackup", "--to", str(inside))
@@ -362,7 +327,7 @@ def test_programs_of_another_major(guard: Guarded) -> None:
     ],
 )
 def test_settings_that_are_none(guard: Guarded, text: str, why: str) -> None:
-    settings(guard, text)
+    guard.settings(text)
     done = guard("take", *guard.db, "--provider", "x")
     assert done.returncode == 2
     assert why in done.stderr
