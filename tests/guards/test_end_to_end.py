@@ -175,6 +175,32 @@ def test_tablespaces_are_copied_and_come_back(guard: Guarded, own: Cluster) -> N
     assert link.resolve() == place
 
 
+@REAL
+def test_a_drill_tells_of_unlogged_tables(guard: Guarded, own: Cluster, provider: str) -> None:
+    """Recovery empties them, which is no fault of a copy but has to be known; a dump has them."""
+    guard.cluster = own
+    own.run("shop", "CREATE UNLOGGED TABLE cache AS SELECT generate_series(1, 30) AS id",
+            'CREATE UNLOGGED TABLE "no cache" (id int)')
+    drilled = guard("verify", str(guard.take(provider)), "--drill")
+    assert drilled.returncode == 0, drilled.stdout
+    emptied = ["shop: public.cache"] * (provider == "pg_basebackup") + ["shop: public.no cache"]
+    assert f"checked: unlogged tables come back empty: {', '.join(emptied)}\n" in drilled.stdout
+    rows = 5000 if provider == "pg_basebackup" else 5030
+    assert f"4 tables, {rows:,} rows, each read; every other table has" in drilled.stdout
+
+
+def test_a_standby_has_no_rows_of_unlogged_tables(guard: Guarded, own: Cluster) -> None:
+    """It cannot even read them; a snapshot can be taken of it nevertheless."""
+    guard.cluster = own
+    own.run("shop", "CREATE UNLOGGED TABLE cache AS SELECT generate_series(1, 30) AS id")
+    own.stop()
+    (own.data / "standby.signal").touch()
+    own.start()
+    drilled = guard("verify", str(guard.take("pg_dump")), "--drill")
+    assert drilled.returncode == 0, drilled.stdout
+    assert "checked: unlogged tables come back empty: shop: public.cache\n" in drilled.stdout
+
+
 def steps(stderr: str) -> str:
     """Return the way back as it was printed."""
     return stderr.partition("The way back to")[2].partition("\n")[2]
