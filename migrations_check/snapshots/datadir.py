@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import struct
 from collections.abc import Sequence
@@ -27,11 +28,21 @@ def put_in_place(moves: Sequence[tuple[str, Path]], name: str) -> list[str]:
 
     The first pair is the data directory and its copy, the others are tablespaces.
     """
-    words = []
-    for old, new in moves:
-        there, aside = shlex.quote(old), shlex.quote(f"{old}.before-{name}")
-        words += [f"mv {there} {aside}", f"cp -a {shlex.quote(str(new))} {there}",
-                  f"chown -R --reference={aside} {there}"]
+    words = [word for old, new in moves for word in _put(old, shlex.quote(str(new)), name)]
     links = shlex.quote(f"{moves[0][0]}/pg_tblspc")
     return words + [f"find {links} -lname {shlex.quote(str(new))}"
                     f" -exec ln -sfn {shlex.quote(old)} {{}} ';'" for old, new in moves[1:]]
+
+
+def _put(old: str, new: str, name: str) -> list[str]:
+    kept = f"before-{name}"
+    if os.path.ismount(real := os.path.realpath(old)):
+        # It cannot be renamed; and what stays in its file system is moved in no time, and whole.
+        there, aside = shlex.quote(real), shlex.quote(f"{real}/{kept}")
+        return [f"# {there} is a mount point: what is in it is moved to {aside}.",
+                "# Remove that once you are sure: the next copies would hold it, too.",
+                f"mkdir -m 700 {aside}", f"chown --reference={there} {aside}",
+                f"find {there} -mindepth 1 -maxdepth 1 ! -name {kept} -exec mv -t {aside} {{}} +",
+                f"cp -a {new}/. {there}", f"chown -R --reference={aside} {there}"]
+    there, aside = shlex.quote(old), shlex.quote(f"{old}.{kept}")
+    return [f"mv {there} {aside}", f"cp -a {new} {there}", f"chown -R --reference={aside} {there}"]

@@ -74,18 +74,26 @@ def _compared(receipt: Receipt, place: LocalScratch) -> tuple[list[str], list[st
     wrong += [f"database {name} is missing" for name in names if name not in there]
     held = tuple(name for name in names if name in there)
     counted = note(database, held, counting=True).tables
-    rows = 0
+    rows, emptied = 0, []
     for table in receipt.tables:
         one = counted.get((table.database, table.schema, table.table))
         if one is not None:
             rows += one.rows or 0
+            if table.unlogged and not one.rows:
+                emptied.append(f"{table.database}: {table.schema}.{table.table}")
+                if receipt.snapshot.databases is None:
+                    # So it is after any recovery, however good the copy.
+                    continue
         if told := _differs(table, None if one is None else one.rows):
             wrong.append(f"table {table.database}: {table.schema}.{table.table}: {told}")
+    if emptied:
+        right.append(f"unlogged tables come back empty: {', '.join(emptied)}")
+    every = "every other table" if emptied else "every table"
     moved = sum(table.least != table.most for table in receipt.tables)
     right.append(
         f"{len(held)} databases, {len(receipt.tables)} tables, {rows:,} rows, each read; "
         + (f"{moved} tables were written to while the snapshot was taken, and their rows are"
-           " within what was written" if moved else "every table has the rows it had")
+           " within what was written" if moved else f"{every} has the rows it had")
     )
     return wrong, right if not wrong else []
 

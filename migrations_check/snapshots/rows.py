@@ -36,6 +36,8 @@ class TableRows:
     table: str
     least: int
     most: int | None
+    #: not in the write-ahead log, so that a server empties it when it recovers
+    unlogged: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,7 @@ class Counted:
     deleted: int
     #: another one after a TRUNCATE, which no counter tells
     file: int
+    unlogged: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +62,11 @@ class Noted:
 
 
 def note(database: Database, databases: tuple[str, ...], *, counting: bool) -> Noted:
-    """Read the counters of all permanent tables, and count their rows if asked to.
+    """Read the counters of all tables but temporary ones, and count their rows if asked to.
 
-    Reads every table once for that, each in a transaction of its own; takes ACCESS SHARE
-    locks. Raises what ``connect`` raises, PermissionDenied and LockNotAvailable.
+    Reads every table once for that, each in a transaction of its own, but for unlogged ones
+    on a standby, which has none of their rows; takes ACCESS SHARE locks. Raises what
+    ``connect`` raises, PermissionDenied and LockNotAvailable.
     Source: https://www.postgresql.org/docs/current/monitoring-stats.html
     """
     with database.open("pgmend guard") as session:
@@ -96,6 +100,7 @@ def _between(name: Name, before: Counted, after: Counted) -> TableRows:
     return TableRows(
         database=name[0], schema=name[1], table=name[2],
         least=max(0, least), most=rows + inserted if known else None,
+        unlogged=after.unlogged,
     )
 
 
@@ -103,14 +108,15 @@ def _of_one(database: Database, dbname: str, *, counting: bool) -> Iterator[tupl
     with database.open("pgmend guard") as session:
         told = session.rows(
             "SELECT n.nspname, c.relname, pg_catalog.pg_stat_get_tuples_inserted(c.oid),"
-            " pg_catalog.pg_stat_get_tuples_deleted(c.oid), pg_catalog.pg_relation_filenode(c.oid)"
+            " pg_catalog.pg_stat_get_tuples_deleted(c.oid), pg_catalog.pg_relation_filenode(c.oid),"
+            " c.relpersistence = 'u'"
             " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-            " WHERE c.relkind = 'r' AND c.relpersistence = 'p'"
+            " WHERE c.relkind = 'r' AND c.relpersistence IN ('p', 'u')"
             " AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
         )
-        for schema, table, inserted, deleted, file in told:
+        for schema, table, inserted, deleted, file, unlogged in told:
             rows = None
-            if counting:
+            if counting and not (unlogged and session.standby):
                 query = sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {}").format(
                     sql.Identifier(schema, table)
                 )
@@ -121,5 +127,5 @@ def _of_one(database: Database, dbname: str, *, counting: bool) -> Iterator[tupl
                         continue
                     raise
             yield (dbname, schema, table), Counted(
-                rows=rows, inserted=inserted, deleted=deleted, file=file or 0
+                rows=rows, inserted=inserted, deleted=deleted, file=file or 0, unlogged=unlogged
             )

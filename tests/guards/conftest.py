@@ -40,6 +40,9 @@ class Guarded:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
         )
 
+    def settings(self, text: str) -> None:
+        (self.where / "pgmend.toml").write_text(text)
+
     @property
     def db(self) -> list[str]:
         return ["-d", self.cluster.dsn("shop"), "--receipts", str(self.receipts)]
