@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -42,6 +43,15 @@ class Guarded:
 
     def settings(self, text: str) -> None:
         (self.where / "pgmend.toml").write_text(text)
+
+    def install(self) -> None:
+        """Make `pgmend` a program that a shell finds."""
+        programs = self.where / "bin"
+        programs.mkdir()
+        command = programs / "pgmend"
+        command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m cli "$@"\n')
+        command.chmod(0o755)
+        self.env["PATH"] = f"{programs}:{self.env['PATH']}"
 
     @property
     def db(self) -> list[str]:

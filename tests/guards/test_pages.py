@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import pwd
 import re
-import shlex
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,13 +58,8 @@ def block(page: str, kind: str, holding: str = "") -> str:
 def machine(guard: Guarded, own: Cluster) -> Guarded:
     """Give a machine where `pgmend` is a program and the server is the one that libpq finds."""
     guard.cluster = own
-    programs = guard.where / "bin"
-    programs.mkdir()
-    command = programs / "pgmend"
-    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m cli "$@"\n')
-    command.chmod(0o755)
-    guard.env |= {"PATH": f"{programs}:{guard.env['PATH']}", "PGHOST": str(own.root),
-                  "PGPORT": "5432", "PGUSER": USER}
+    guard.install()
+    guard.env |= {"PGHOST": str(own.root), "PGPORT": "5432", "PGUSER": USER}
     return guard
 
 

@@ -5,22 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from .clusters import Cluster
 from .conftest import ROOT, Guarded
-
-GUIDE = (ROOT / "docs/guards.md").read_text("utf-8")
-
-
-def fenced(kind: str, holding: str) -> str:
-    """Return the only block of the guide of that kind that holds a text."""
-    blocks = re.findall(rf"^```{kind}\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
-    (found,) = (block for block in blocks if holding in block)
-    return str(found)
+from .test_pages import block
 
 
 def data_of(own: Cluster) -> list[tuple[object, ...]]:
@@ -35,19 +26,15 @@ def data_of(own: Cluster) -> list[tuple[object, ...]]:
 def machine(guard: Guarded, own: Cluster) -> Guarded:
     """Give a machine that is set up as the guide says, but for where its directories are."""
     guard.cluster = own
-    text = fenced("toml", "[guard.providers.nightly]")
+    text = block("guards.md", "toml", "[guard.providers.nightly]")
     for theirs, ours in (("/var/backups/pgmend/receipts", guard.receipts),
                          ("/var/backups/pgmend/snapshots", guard.to),
                          ('dbname = "postgresql:///mastodon"', None)):
         assert theirs in text
         text = text.replace(theirs, str(ours) if ours else f'dbname = "{own.dsn("shop")}"')
     (guard.where / "pgmend.toml").write_text(text)
-    programs = guard.where / "bin"
-    programs.mkdir()
-    command = programs / "pgmend"
-    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m cli "$@"\n')
-    command.chmod(0o755)
-    guard.env["PATH"] = f"{programs}:{own.bindir}:{guard.env['PATH']}"
+    guard.install()
+    guard.env["PATH"] = f"{own.bindir}:{guard.env['PATH']}"
     return guard
 
 
@@ -61,7 +48,7 @@ def shell(machine: Guarded, line: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_story(machine: Guarded, own: Cluster) -> None:
     """Two nights, a bad upgrade on the third day, and everything is as it was."""
-    (cron,) = (line for line in fenced("text", "guard take").splitlines() if "take" in line)
+    (cron,) = block("guards.md", "text", "guard take").splitlines()
     fields = cron.split(None, 6)
     assert fields[5] == "postgres"
     for _night in (1, 2):
@@ -80,7 +67,7 @@ def test_the_story(machine: Guarded, own: Cluster) -> None:
         f"psql -Xq -d {shlex.quote(own.dsn('shop'))} -c {shlex.quote(ruin)}\n"
         "echo 'could not create unique index' >&2\nexit 1\n"
     )
-    (line,) = fenced("sh", "guard run").splitlines()
+    (line,) = block("guards.md", "sh", "guard run").splitlines()
     assert line.endswith(" -- docker compose up -d")
     failed = shell(machine, line.replace("docker compose up -d", f"sh {upgrade}"))
     assert failed.returncode == 1
@@ -97,13 +84,13 @@ def test_the_story(machine: Guarded, own: Cluster) -> None:
 
 def test_a_night_that_failed_is_told(machine: Guarded) -> None:
     """Cron mails it, and the next upgrade is refused."""
-    (cron,) = (line for line in fenced("text", "guard take").splitlines() if "take" in line)
+    (cron,) = block("guards.md", "text", "guard take").splitlines()
     machine.to.write_text("in the way")
     done = shell(machine, cron.split(None, 6)[6])
     assert done.returncode == 5
     assert done.stderr.startswith("pgmend: error: ")
     mark = machine.where / "started"
-    (line,) = fenced("sh", "guard run").splitlines()
+    (line,) = block("guards.md", "sh", "guard run").splitlines()
     refused = shell(machine, line.replace("--take ", "").replace("docker compose up -d",
                                                                  f"touch {mark}"))
     assert refused.returncode == 4
