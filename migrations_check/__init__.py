@@ -5,26 +5,42 @@ It may import ``dedupe``, and ``dedupe`` never imports it.
 
 from __future__ import annotations
 
+from .findings import Finding, Ignored, Report, Unseen
+from .server import NEWEST as NEWEST_MAJOR
+from .server import RULES, Asked, Checked, check_server, unfinished_keys
 from .snapshots.gate import Demand, duration, require_snapshot, required, spoken
 from .snapshots.guard import Guard
 from .snapshots.provider import Snapshot, Step
 from .snapshots.receipts import Kept, Receipt, Result, load
 from .snapshots.status import Standing, Status, status
 
+#: names of the rules about servers
+SERVER_RULES = tuple(rule.name for rule in RULES)
+
 __all__ = [
+    "NEWEST_MAJOR",
+    "SERVER_RULES",
+    "Asked",
+    "Checked",
     "Demand",
+    "Finding",
     "Guard",
+    "Ignored",
     "Kept",
     "Receipt",
+    "Report",
     "Result",
     "Snapshot",
     "Standing",
     "Status",
     "Step",
+    "Unseen",
+    "check_server",
     "duration",
     "load",
     "require_snapshot",
     "required",
     "spoken",
     "status",
+    "unfinished_keys",
 ]

@@ -38,6 +38,23 @@ class Unseen:
     object: str
     #: one sentence: why, and what would let it be seen
     reason: str
+    #: whoever asked wanted it left out, so that it is no reason to doubt
+    left_out: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ignored:
+    """A rule, or a rule about one object, that somebody decided not to be told of."""
+
+    rule: str
+    #: None: whatever the rule is about
+    object: str | None = None
+    #: why; empty where the command line said it
+    reason: str = ""
+
+    def covers(self, said: Finding | Unseen) -> bool:
+        """Tell whether it is about what a rule said."""
+        return said.rule == self.rule and self.object in {None, said.object}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +69,22 @@ class Report:
         """The findings that make the upgrade fail."""
         return tuple(one for one in self.findings if one.severity == "blocker")
 
+    @property
+    def doubts(self) -> bool:
+        """Whether something could not be seen that was to be looked at."""
+        return any(not one.left_out for one in self.unseen)
+
     def joined(self, other: Report) -> Report:
         """Return both reports as one, this one's first."""
         return Report(
             findings=self.findings + other.findings, unseen=self.unseen + other.unseen
+        )
+
+    def without(self, ignored: tuple[Ignored, ...]) -> Report:
+        """Return the report without what is ignored."""
+        return Report(
+            findings=tuple(
+                one for one in self.findings if not any(i.covers(one) for i in ignored)
+            ),
+            unseen=tuple(one for one in self.unseen if not any(i.covers(one) for i in ignored)),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from . import (
+    check,
     demo,
     groups,
     guard,
@@ -38,5 +39,6 @@ ALL: tuple[click.Command, ...] = (
     journal.journal_command,
     recipe.recipe_command,
     guard.guard_command,
+    check.check_command,
     demo.demo_command,
 )

@@ -1,0 +1,81 @@
+"""What the checks share: what is ignored, how a report looks, and the exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+import click
+
+from dedupe.errors import UsageError
+from migrations_check import Ignored, Report
+
+from .config import Config, check_kind, unknown
+from .exits import ExitCode
+from .output import FORMAT_VERSION, counted, one_line, print_json, styled
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def ignore_option(command: F) -> F:
+    """Add --ignore to a check."""
+    return click.option(
+        "--ignore", multiple=True, metavar="RULE[:OBJECT]",
+        help="Say nothing of a rule, or of one object; reasons belong into the settings file.",
+    )(command)
+
+
+def ignored(config: Config, given: Sequence[str]) -> tuple[Ignored, ...]:
+    """Join what the settings file and the command line ignore. Raises UsageError."""
+    found = []
+    for number, entry in enumerate(config.get("check", "ignore", default=()), 1):
+        name = f"check.ignore, entry {number}"
+        check_kind(config.path, name, entry, (dict,))  # type: ignore[arg-type]
+        for key, value in entry.items():
+            if key not in {"rule", "object", "reason"}:
+                raise unknown(config.path, key, ["rule", "object", "reason"], "key")  # type: ignore[arg-type]
+            check_kind(config.path, f"{name}, {key}", value, (str,))  # type: ignore[arg-type]
+        for key in ("rule", "reason"):
+            if not entry.get(key, "").strip():
+                raise UsageError(
+                    f"{config.path}: {name} has no {key}",
+                    hint='Write { rule = "…", object = "…", reason = "why it may be ignored" }.',
+                )
+        found.append(Ignored(**entry))
+    for text in given:
+        rule, colon, what = text.partition(":")
+        found.append(Ignored(rule=rule, object=what if colon else None))
+    return tuple(found)
+
+
+def print_report(report: Report, *, as_json: bool) -> None:
+    """Print all findings, blockers first in the text, and what could not be seen."""
+    if as_json:
+        print_json({
+            "format_version": FORMAT_VERSION,
+            "findings": [asdict(one) for one in report.findings],
+            "unseen": [
+                {"rule": one.rule, "object": one.object, "reason": one.reason}
+                for one in report.unseen
+            ],
+        })
+        return
+    for one in sorted(report.findings, key=lambda one: one.severity):
+        colour = "red" if one.severity == "blocker" else "yellow"
+        head = styled(f"{one.severity}:", sys.stdout, fg=colour, bold=True)
+        print(f"{head} {one_line(one.object)} [{one.rule}]: {one_line(one.message)}")
+        print(f"  remedy: {one_line(one.remedy)}")
+    for doubt in report.unseen:
+        print(f"unseen: {one_line(doubt.object)} [{doubt.rule}]: {one_line(doubt.reason)}")
+    blockers = len(report.blockers)
+    print(f"{counted(blockers, 'blocker')}, {counted(len(report.findings) - blockers, 'warning')},"
+          f" {len(report.unseen)} unseen")
+
+
+def outcome(report: Report) -> ExitCode:
+    """Return the code of a report: the worst of its findings; what is unseen counts as bad."""
+    if report.blockers:
+        return ExitCode.REFUSED
+    return ExitCode.FOUND if report.findings or report.doubts else ExitCode.OK
