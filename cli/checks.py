@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from dedupe.errors import UsageError
-from migrations_check import Ignored, Report
+from migrations_check import SERVER_RULES, Ignored, Report
 
-from .config import Config, check_kind, unknown
+from .config import DEFAULT_FILE, Config, check_kind, unknown
 from .exits import ExitCode
 from .output import FORMAT_VERSION, counted, one_line, print_json, styled
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+#: every rule of every check: one settings file serves them all
+KNOWN_RULES: tuple[str, ...] = SERVER_RULES
 
 
 def ignore_option(command: F) -> F:
@@ -27,26 +32,36 @@ def ignore_option(command: F) -> F:
     )(command)
 
 
-def ignored(config: Config, given: Sequence[str]) -> tuple[Ignored, ...]:
+def ignored(
+    config: Config, given: Sequence[str], rules: Sequence[str] = KNOWN_RULES
+) -> tuple[Ignored, ...]:
     """Join what the settings file and the command line ignore. Raises UsageError."""
     found = []
+    path = config.path or Path(DEFAULT_FILE)
     for number, entry in enumerate(config.get("check", "ignore", default=()), 1):
         name = f"check.ignore, entry {number}"
-        check_kind(config.path, name, entry, (dict,))  # type: ignore[arg-type]
+        check_kind(path, name, entry, (dict,))
         for key, value in entry.items():
             if key not in {"rule", "object", "reason"}:
-                raise unknown(config.path, key, ["rule", "object", "reason"], "key")  # type: ignore[arg-type]
-            check_kind(config.path, f"{name}, {key}", value, (str,))  # type: ignore[arg-type]
+                raise unknown(path, key, ["rule", "object", "reason"], "key")
+            check_kind(path, f"{name}, {key}", value, (str,))
         for key in ("rule", "reason"):
             if not entry.get(key, "").strip():
                 raise UsageError(
-                    f"{config.path}: {name} has no {key}",
+                    f"{path}: {name} has no {key}",
                     hint='Write { rule = "…", object = "…", reason = "why it may be ignored" }.',
                 )
         found.append(Ignored(**entry))
     for text in given:
         rule, colon, what = text.partition(":")
         found.append(Ignored(rule=rule, object=what if colon else None))
+    for one in found:
+        if one.rule not in rules:
+            close = difflib.get_close_matches(one.rule, rules, 1)
+            raise UsageError(
+                f"there is no rule {one.rule} to ignore",
+                hint=f"Did you mean {close[0]}?" if close else "docs/rules lists them.",
+            )
     return tuple(found)
 
 

@@ -27,7 +27,7 @@ def test_every_entry_cites_the_release_note_of_its_major() -> None:
 
 def test_types_that_are_gone_are_found_where_they_are_stored(checked: Checked) -> None:
     checked.run("CREATE TABLE fine (at timestamptz, acl text, kind regclass)",
-                "CREATE VIEW seen AS SELECT 'pg_class'::regclass::regproc AS not_stored")
+                "CREATE VIEW seen AS SELECT 'now'::regproc AS not_stored")
     assert checked.found("removed-types") == []
     if checked.major < 12:
         checked.run("CREATE TABLE old (at abstime, spans reltime[])")
@@ -99,7 +99,8 @@ def test_postfix_operators_polymorphics_and_conversions(checked: Checked) -> Non
         "CREATE AGGREGATE collected (anyelement) (sfunc = array_append, stype = anyarray)",
     )
     found = [one.object for one in checked.found("changed-signatures")]
-    assert found == [f"{checked.dbname}/public.!!", f"{checked.dbname}/public.collected(anyelement)"]
+    names = ["public.!!", "public.collected(anyelement)"]
+    assert found == [f"{checked.dbname}/{name}" for name in names]
     assert checked.found("changed-signatures", to=13) == []
 
 
@@ -118,7 +119,8 @@ def test_tables_with_oids(checked: Checked) -> None:
 def test_settings_that_are_gone(checked: Checked) -> None:
     name = {10: "wal_keep_segments", 13: "operator_precedence_warning",
             15: "force_parallel_mode"}.get(checked.major)
-    checked.run("CREATE FUNCTION fine() RETURNS int LANGUAGE sql SET work_mem = '4MB' AS 'SELECT 1'")
+    checked.run("CREATE FUNCTION fine() RETURNS int LANGUAGE sql SET work_mem = '4MB'"
+                " AS 'SELECT 1'")
     assert checked.found("removed-settings") == []
     assert checked.found("function-settings") == []
     if name is None:
@@ -171,6 +173,6 @@ def test_a_foreign_extension_is_looked_for_beside_the_target(checked: Checked) -
 
 def test_a_language_that_is_gone(checked: Checked) -> None:
     only(range(10, 15), checked, "the language is gone here")
-    checked.run("CREATE LANGUAGE plpython2u HANDLER plpgsql_call_handler")
+    checked.run("UPDATE pg_language SET lanname = 'plpython2u' WHERE lanname = 'plpgsql'")
     (found,) = checked.found("extensions")
     assert (found.object, found.severity) == (f"{checked.dbname}/plpython2u", "blocker")
