@@ -103,17 +103,24 @@ def _in_trees(
 
 
 def _in_views(at: Look, columns: Sequence[Removed]) -> Iterator[Said]:
-    names = sorted({name for entry in columns for name in entry.names})
+    relations = sorted({entry.facts["relation"] for entry in columns})
+    # Writing a view's text takes long, so only those are written that read such a relation.
     for schema, view, text in at.catalog.rows(
-        "SELECT n.nspname, c.relname, v.text FROM pg_catalog.pg_class c"
-        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-        " CROSS JOIN LATERAL (SELECT pg_catalog.pg_get_viewdef(c.oid) AS text) v"
-        " WHERE c.relkind IN ('v', 'm') AND c.oid >= 16384"
-        " AND v.text ~ ('\\m(' || pg_catalog.array_to_string($1::text[], '|') || ')\\M')"
-        " AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = c.oid"
-        " AND d.classid = 'pg_catalog.pg_class'::regclass AND d.deptype = 'e')"
-        " ORDER BY 1, 2",
-        [names],
+        """
+        SELECT n.nspname, c.relname, pg_catalog.pg_get_viewdef(c.oid) FROM (
+            SELECT r.ev_class FROM pg_catalog.pg_rewrite r CROSS JOIN (
+                SELECT ':relid (' || pg_catalog.string_agg(oid::text, '|') || ') ' AS read
+                FROM pg_catalog.pg_class WHERE relnamespace = 'pg_catalog'::regnamespace
+                AND relname = ANY ($1::text[])) w
+            WHERE r.ev_class >= 16384 AND r.ev_action::text ~ w.read OFFSET 0
+        ) v
+        JOIN pg_catalog.pg_class c ON c.oid = v.ev_class AND c.relkind IN ('v', 'm')
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = c.oid
+                          AND d.classid = 'pg_catalog.pg_class'::regclass AND d.deptype = 'e')
+        ORDER BY 1, 2
+        """,
+        [relations],
     ):
         for entry, name in _named_columns(text, columns):
             yield at.blocker(

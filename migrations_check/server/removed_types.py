@@ -36,17 +36,19 @@ def look(at: Look) -> Iterator[Said]:
             FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
             WHERE n.nspname || '.' || t.typname = ANY ($1::text[])
             UNION
-            SELECT w.oid, s.name FROM searched s CROSS JOIN LATERAL (
-                SELECT t.oid FROM pg_catalog.pg_type t
-                WHERE t.typbasetype = s.oid OR t.typelem = s.oid AND t.typlen = -1
+            SELECT w.oid, s.name FROM searched s JOIN (
+                SELECT t.oid, t.typbasetype AS part FROM pg_catalog.pg_type t
+                WHERE t.typbasetype <> 0
                 UNION ALL
-                SELECT c.reltype FROM pg_catalog.pg_attribute a
+                SELECT t.oid, t.typelem FROM pg_catalog.pg_type t
+                WHERE t.typelem <> 0 AND t.typlen = -1
+                UNION ALL
+                SELECT c.reltype, a.atttypid FROM pg_catalog.pg_attribute a
                 JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
-                WHERE a.atttypid = s.oid AND a.attnum > 0 AND NOT a.attisdropped
-                  AND c.relkind = 'c'
+                WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind = 'c'
                 UNION ALL
-                SELECT r.rngtypid FROM pg_catalog.pg_range r WHERE r.rngsubtype = s.oid
-            ) w
+                SELECT r.rngtypid, r.rngsubtype FROM pg_catalog.pg_range r
+            ) w ON w.part = s.oid
         )
         SELECT n.nspname, c.relname, a.attname, s.name
         FROM searched s JOIN pg_catalog.pg_attribute a ON a.atttypid = s.oid

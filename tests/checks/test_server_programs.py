@@ -112,8 +112,9 @@ def test_the_way_back_is_asked_for(tmp_path: Path) -> None:
                     if one.rule == "snapshot"]
 
         assert told() == [("receipts", "warning")]
-        kept = guard.take(connect(server.dsn()), "pg_dump", to=str(tmp_path / "to"))
-        guard.verify(kept)
+        kept = guard.take(connect(server.dsn()), "pg_dump", to=str(tmp_path / "to"),
+                          told=lambda _: None)
+        guard.verify(kept, lambda _: None)
         assert told() == []
         assert told(timedelta(0)) == [("receipts", "warning")]
 
