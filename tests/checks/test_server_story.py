@@ -17,9 +17,10 @@ from .servers import run
 
 def restored(old: Server, new: Server, dbname: str, name: str, where: Path) -> set[str]:
     """Dump a database and restore it into the newer server; return the indexes that failed."""
+    assert old.bindir is not None
     assert new.bindir is not None
     dump = where / f"{name}.dump"
-    subprocess.run([new.bindir / "pg_dump", "-Fc", "-f", dump, "-d", old.dsn(dbname)], check=True)
+    subprocess.run([old.bindir / "pg_dump", "-Fc", "-f", dump, "-d", old.dsn(dbname)], check=True)
     run(new.dsn(), f"CREATE DATABASE {name}")
     done = subprocess.run(
         [new.bindir / "pg_restore", "-d", new.dsn(name), dump], capture_output=True, text=True,
