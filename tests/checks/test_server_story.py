@@ -38,7 +38,7 @@ def test_the_whole_story(servers: Callable[[int], Server], tmp_path: Path) -> No
     old, new = servers(15), servers(18)
     run(old.dsn(), "CREATE DATABASE story")
     dsn = old.dsn("story")
-    manifest = make_instance(dsn, "3.5.3", statuses=2000, seed=7, duplicate_rate=0.01)
+    manifest = make_instance(dsn, "3.5.3", statuses=200, seed=7)
     planted = {group.index for group in manifest.groups}
     assert len(planted) > 5
 
