@@ -16,7 +16,7 @@ help: ## list the targets
 .venv/.installed: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or later; install it or say PYTHON=/path/to/python3" >&2; exit 2; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[lab,redis,checks,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[lab,redis,dev]'
 	@touch $@
 
 # What the benchmark's peers need besides: large, and not needed by anything else.

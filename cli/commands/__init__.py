@@ -6,6 +6,7 @@ import click
 
 from . import (
     check,
+    check_compose,
     demo,
     groups,
     guard,
@@ -27,6 +28,8 @@ from . import (
 OF_RECIPES = recipe_run, recipe_after
 #: Modules that add their commands to those of ``guard``.
 OF_GUARDS = guard_gate, guard_run
+#: Modules that add their commands to those of ``check``.
+OF_CHECKS = (check_compose,)
 #: Every command, in the order of the help.
 ALL: tuple[click.Command, ...] = (
     scan.scan_command,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dedupe.errors import UsageError
 
-from .images import bare, pattern
+from .images import bare, family, pattern
 from .pieces import Text, joined, within
 from .project import Place, Project, spans_of
 from .source import Source, Span
@@ -55,14 +55,14 @@ class Change:
         lines: list[str] = []
         for real, content in self.contents.items():
             source = project.sources[real]
-            for line in difflib.unified_diff(
+            lines += difflib.unified_diff(
                 source.text.splitlines(keepends=True),
                 content.decode("utf-8").splitlines(keepends=True),
                 f"{source.path} (old)", f"{source.path} (new)", n=0,
-            ):
-                lines.append(line if line.endswith("\n")
-                             else f"{line}\n\\ No newline at end of file\n")
-        return "".join(lines)
+            )
+        marked = (line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+                  for line in lines)
+        return "".join(marked)
 
 
 def versions(project: Project) -> dict[str, list[Place]]:
@@ -71,6 +71,25 @@ def versions(project: Project) -> dict[str, list[Place]]:
     for place in project.places:
         if place.image and place.role == "application" and place.image.version:
             found.setdefault(place.image.version, []).append(place)
+    return found
+
+
+def applications(project: Project) -> dict[str, dict[str, Place]]:
+    """Return each application with the versions that its places name, without a leading ``v``.
+
+    A variable counts that is called after the application: ``MASTODON_VERSION``, ``APP_TAG``.
+    """
+    images = [one for one in project.places if one.image and one.role == "application"]
+    names = {one.image.name for one in images if one.image}
+    found: dict[str, dict[str, Place]] = {}
+    for one in images:
+        if one.image and one.image.version:
+            named = found.setdefault(family(one.image.name, names), {})
+            named.setdefault(bare(one.image.version), one)
+    for one in project.places:
+        words = one.owner.lower().rpartition("_")
+        if not one.image and one.version and words[2] in {"version", "tag"} and words[0] in found:
+            found[words[0]].setdefault(bare(one.version), one)
     return found
 
 
@@ -84,7 +103,7 @@ def shared_version(project: Project) -> str:
     named = versions(project)
     for candidates in (built, set(named)):
         if len({bare(one) for one in candidates}) == 1:
-            return sorted(candidates)[-1]
+            return max(candidates)
     if not named:
         raise UsageError(
             "no image of the application names a version",

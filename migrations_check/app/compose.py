@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dedupe.errors import UsageError
 from ruamel.yaml.nodes import Node
+
+from dedupe.errors import UsageError
 
 from .pieces import Lookup, Piece, Text, interpolated, joined
 from .source import Source
@@ -245,8 +246,8 @@ def _one_or_more(node: Node | None) -> list[Node]:
 def _pairs(source: Source, node: Node | None) -> dict[str, Text]:
     """Read ``args`` or ``environment``: a mapping, or a list of ``NAME=value``."""
     found: dict[str, Text] = {}
-    for name, value in entries(node).items():
-        text = text_of(source, value)
+    for name, one in entries(node).items():
+        text = text_of(source, one)
         if text and joined(text):
             found[name] = text
     for one in items(node):

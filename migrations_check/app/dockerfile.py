@@ -10,8 +10,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dedupe.errors import UsageError
 from dockerfile_parse import DockerfileParser
+
+from dedupe.errors import UsageError
 
 from .pieces import Lookup, Text, interpolated, joined, literal, nothing_set
 from .source import Source

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -18,7 +19,11 @@ from .source import Span
 Role = Literal["application", "database", "cache"]
 
 #: what follows a version and makes it another one: a release candidate, a rebuild
-_OTHER = r"(?![0-9A-Za-z_])(?!\.\d)(?!-\d)(?![-.+~]?(?:rc|alpha|beta|pre|dev|[ab](?=\d))(?:[^a-z]|$))"
+_OTHER = (r"(?![0-9A-Za-z_])(?!\.\d)(?!-\d)"
+          r"(?![-.+~]?(?:rc|alpha|beta|pre|dev|[ab](?=\d))(?:[^a-z]|$))")
+#: last parts of names that many applications share
+_GENERIC = frozenset({"agent", "api", "app", "backend", "base", "client", "core", "frontend",
+                      "main", "proxy", "server", "ui", "web", "worker"})
 _NAMED = re.compile(r"v?\d+(?:\.\d+)*(?:[-.]?(?:rc|alpha|beta|pre|dev)[-.]?\d*|-\d+)*(?=$|[-+._])")
 
 
@@ -56,8 +61,7 @@ class Image:
     @property
     def version(self) -> str | None:
         """The version that the tag begins with, as it is written there."""
-        found = _NAMED.match(self.tag)
-        return found[0] if found else None
+        return version_in(self.tag)
 
     @property
     def major(self) -> str | None:
@@ -144,11 +148,16 @@ def named_after_store(variable: str) -> bool:
     return bool(words & (stores | {"pg", "db", "psql"}))
 
 
-def family(name: str, others: frozenset[str]) -> str:
-    """Return the application an image belongs to: ``app/web-api`` goes with ``app/web``."""
+def family(name: str, others: Collection[str]) -> str:
+    """Return the application an image belongs to: ``app/web-api`` goes with ``app/web``.
+
+    A name that says something stands for the application, whoever publishes it.
+    """
     parts = name.split("-")
     shorter = ("-".join(parts[:count]) for count in range(1, len(parts)))
-    return next((one for one in shorter if one in others), name)
+    whole = next((one for one in shorter if one in others), name)
+    last = whole.rpartition("/")[2]
+    return whole if last in _GENERIC else last
 
 
 def pattern(version: str, other: str | None = None) -> re.Pattern[str]:
@@ -159,6 +168,12 @@ def pattern(version: str, other: str | None = None) -> re.Pattern[str]:
     loose = other is None or version.startswith("v") == other.startswith("v")
     core = re.escape(bare(version) if loose else version)
     return re.compile(rf"(?<![0-9A-Za-z_.])({'v?' if loose else ''}){core}{_OTHER}")
+
+
+def version_in(text: str) -> str | None:
+    """Return the version that a tag or a value begins with."""
+    found = _NAMED.match(text)
+    return found[0] if found else None
 
 
 def bare(version: str) -> str:

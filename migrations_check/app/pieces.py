@@ -93,7 +93,7 @@ def _value(rest: Piece, value: Text | None, lookup: Lookup) -> Text:
     if operator is None:
         return value or ()
     given = value is not None and (":" not in operator[0] or bool(joined(value)))
-    if operator[0][-1] == "-" and not given or operator[0][-1] == "+" and given:
+    if (operator[0][-1] == "-" and not given) or (operator[0][-1] == "+" and given):
         return tuple(_resolved(_part(rest, operator.end(), len(rest.text)), lookup))
     return () if operator[0][-1] == "+" else value or ()
 

@@ -11,7 +11,7 @@ from dedupe.errors import UsageError
 from . import dockerfile, envfile, source
 from .compose import Build, Mount, Reader, Service
 from .dockerfile import Dockerfile
-from .images import Image, Role, image_of, named_after_store
+from .images import Image, Role, image_of, named_after_store, version_in
 from .pieces import Lookup, Text, interpolated, joined, nothing_set
 from .source import Source, Span
 
@@ -35,6 +35,14 @@ class Place:
     #: what the image or the variable is
     role: Role
 
+    @property
+    def version(self) -> str | None:
+        """The version that an image's tag begins with, or that a variable is."""
+        if self.image:
+            return self.image.version
+        value = joined(self.value)
+        return value if version_in(value) == value else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
@@ -54,6 +62,8 @@ class Running:
 class Project:
     """Everything that the files say, as of their contents now."""
 
+    #: of the first compose file
+    directory: Path
     #: every file, those too that others name
     sources: Mapping[Path, Source]
     places: tuple[Place, ...]
@@ -86,14 +96,14 @@ class _Reading:
         self.places: list[Place] = []
 
     def load(self, path: Path, kind: source.Kind | None = None) -> Source:
-        loaded = source.load(path, self.overlay, kind)
+        loaded = source.load(_short(path), self.overlay, kind)
         # A file that two names lead to is one file, under the name that was first.
         return self.sources.setdefault(loaded.real, loaded)
 
     def project(self, files: Sequence[Path]) -> Project:
         given = [self.load(path) for path in files]
         composes = [one for one in given if one.kind == "compose"]
-        base = composes[0].path.parent.resolve() if composes else Path.cwd()
+        base = project_directory(files)
         envs = [one for one in given if one.kind == "env"]
         if composes and not envs and (beside := composes[0].path.parent / ".env").is_file():
             envs = [self.load(beside, "env")]
@@ -117,8 +127,8 @@ class _Reading:
         for built in list(self.dockerfiles.values()):
             self.built(built)
         unique = {(place.kind, place.owner, _where(place)): place for place in self.places}
-        return Project(sources=dict(self.sources), places=tuple(unique.values()),
-                       services=tuple(running))
+        return Project(directory=base, sources=dict(self.sources),
+                       places=tuple(unique.values()), services=tuple(running))
 
     def said(self, service: Service, look: Lookup) -> None:
         """Note the places of one service as one file writes it."""
@@ -197,6 +207,12 @@ def spans_of(text: Text) -> Iterator[Span]:
     for piece in text:
         if piece.span is not None:
             yield piece.span
+
+
+def _short(path: Path) -> Path:
+    """Name a file from where the command runs, if it is below."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _where(place: Place) -> tuple[Span, ...] | str:

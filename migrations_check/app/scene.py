@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ..findings import Finding
 from .change import Change
 from .images import Known, known_image
 from .project import Project, Running
@@ -84,3 +85,29 @@ def data_of(service: Running, known: Known) -> Data | None:
                 named=best is not None and best.named,
             )
     return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One thing to look at in the files of a deployment."""
+
+    #: its id, and the name of its page in docs/rules
+    name: str
+    look: Callable[[Scene], Iterable[Finding]]
+
+
+def blocker(rule: str, service: Running, message: str, remedy: str) -> Finding:
+    """Make a finding about a service that keeps it from starting, or damages its data."""
+    return Finding(rule=rule, severity="blocker", object=named(service), message=message,
+                   remedy=remedy)
+
+
+def warning(rule: str, service: Running, message: str, remedy: str) -> Finding:
+    """Make a finding about what may go wrong with a service."""
+    return Finding(rule=rule, severity="warning", object=named(service), message=message,
+                   remedy=remedy)
+
+
+def named(service: Running) -> str:
+    """Name a service for people: ``file:line (service)``."""
+    return f"{service.at} ({service.name})"

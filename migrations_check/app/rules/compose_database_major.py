@@ -1,4 +1,7 @@
-"""The database image is of another major than the data directory or the running server."""
+"""The database image is of another major than the data directory or the running server.
+
+Source: https://www.postgresql.org/docs/current/upgrading.html
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from ...findings import Finding
 from ..images import Known
 from ..project import Running
-from ..scene import Scene, data_of, databases
+from ..scene import Rule, Scene, blocker, data_of, databases, warning
 
-RULE = "compose-database-major"
+_NAME = "compose-database-major"
 
 
 def look(scene: Scene) -> Iterator[Finding]:
@@ -20,66 +23,86 @@ def look(scene: Scene) -> Iterator[Finding]:
         major = service.image.major
         if major is None or known.upgrades:
             continue
-        for path, there in _versions(service, known):
+        server = scene.server if len(found) == 1 else None
+        if server and server.major != major:
+            yield _differs(service, "the running server is", server.major)
+        versions = list(_versions(service, known))
+        for directory, there in versions:
             if there != major:
-                yield _finding(service, f"the data directory {path.parent} is of {there}", there)
-        if scene.server and len(found) == 1 and scene.server.major != major:
-            yield _finding(
-                service, f"the running server is {scene.server.major}", scene.server.major
-            )
+                yield _differs(service, f"the data directory {directory} is of", there)
+        if not versions and server is None:
+            yield from _unread(service, known)
 
 
-def _finding(service: Running, what: str, there: str) -> Finding:
+def _differs(service: Running, what: str, there: str) -> Finding:
     major = service.image.major
-    return Finding(
-        rule=RULE,
-        severity="blocker",
-        object=f"{service.at} ({service.name})",
-        message=f"{service.image} is PostgreSQL {major}, and {what}: the server will not start"
-        " on it, or starts with an empty database beside it",
-        remedy=f"keep the image on {there}, or move the data first: pg_upgrade, or pg_dumpall"
-        f" from {there} and a restore into an empty volume of {major}",
+    return blocker(
+        _NAME,
+        service,
+        f"{service.image} is PostgreSQL {major}, and {what} {there}: the server does not start on"
+        " those files, or starts with an empty database beside them",
+        f"keep the image on {there} until the data is moved: pg_upgrade, or pg_dumpall from"
+        f" {there} and a restore into an empty volume of {major}",
     )
 
 
-def _versions(service: Running, known: Known) -> list[tuple[Path, str]]:
+def _versions(service: Running, known: Known) -> Iterator[tuple[Path, str]]:
     """Read PG_VERSION where the image looks; else wherever another major would have put it."""
     data = data_of(service, known)
-    own = data.host if data else None
-    if own and (version := read_version(own / "PG_VERSION")):
-        return [(own / "PG_VERSION", version)]
-    found = []
-    for mount in service.mounts:
-        if mount.named:
-            continue
-        top = PurePosixPath(mount.target)
-        if not any(PurePosixPath(volume).is_relative_to("/" + top.parts[1] if top.parts[1:] else "/")
-                   and _related(top, volume) for _, _, volume in known.data):
-            continue
-        root = Path(mount.source)
-        for path in sorted({root / "PG_VERSION", *_beneath(root)}):
-            if version := read_version(path):
-                found.append((path, version))
-    return found
-
-
-def _related(top: PurePosixPath, volume: str) -> bool:
-    return top.is_relative_to(volume) or PurePosixPath(volume).is_relative_to(top)
-
-
-def _beneath(root: Path) -> Iterator[Path]:
-    try:
-        yield from root.glob("data/PG_VERSION")
-        yield from root.glob("pgdata/PG_VERSION")
-        yield from root.glob("*/docker/PG_VERSION")
-    except OSError:
+    if data and data.host and (version := _version(data.host)):
+        yield data.host, version
         return
+    for root in _roots(service, known):
+        beneath = (root, *sorted(root.glob("*data")), *sorted(root.glob("*/docker")))
+        for directory in beneath:
+            if version := _version(directory):
+                yield directory, version
 
 
-def read_version(path: Path) -> str | None:
-    """Read a PG_VERSION; None where there is none, or it may not be read."""
+def _roots(service: Running, known: Known) -> Iterator[Path]:
+    """Yield the directories of the host that the service has its data in, or above it."""
+    for mount in service.mounts:
+        target = PurePosixPath(mount.target)
+        places = [volume for _, _, volume in known.data]
+        places += [service.pgdata] if service.pgdata else []
+        if not mount.named and any(
+            target.is_relative_to(place) or PurePosixPath(place).is_relative_to(target)
+            for place in places
+        ):
+            yield Path(mount.source)
+
+
+def _version(directory: Path) -> str | None:
     try:
-        text = path.read_text("ascii").strip()
+        return (directory / "PG_VERSION").read_text("ascii").strip() or None
     except (OSError, UnicodeDecodeError):
         return None
-    return text or None
+
+
+def _unread(service: Running, known: Known) -> Iterator[Finding]:
+    """Say that nothing tells the major of the data, unless there is none yet."""
+    data = data_of(service, known)
+    if data is None or data.source is None:
+        return
+    if data.named:
+        why = f"Docker keeps the volume {data.source or 'without a name'}"
+        seen = f"docker compose exec {service.name} cat {data.directory}/PG_VERSION"
+        remedy = f"say -d DSN of the running server, or compare with `{seen}`"
+    else:
+        try:
+            if any(Path(data.source).iterdir()):
+                why = f"{data.host} cannot be read, or is no data directory"
+            else:
+                return
+        except OSError as error:
+            why = f"{data.source} cannot be read: {error.strerror}"
+        remedy = "check as a user who may read it, on the machine that holds it, or say -d DSN"
+    yield warning(
+        _NAME, service,
+        f"whether the data is of PostgreSQL {service.image.major} as {service.image} is not known:"
+        f" {why}",
+        remedy,
+    )
+
+
+RULE = Rule(name=_NAME, look=look)
