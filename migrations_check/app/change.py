@@ -22,6 +22,7 @@ from .source import Source, Span
 from .yamlfile import mapping, scalars
 
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_VERSIONED = re.compile(r"(^|_)(VERSION|TAG|RELEASE|IMAGE)(_|$)", re.IGNORECASE)
 _COMMENT = re.compile(r"(^|\s)#", re.MULTILINE)
 
 
@@ -165,6 +166,9 @@ def _edits(
         for text in (place.value, place.unset):
             for match in wanted.finditer(joined(text)):
                 if place.image and not _in_tag(text, match.start()):
+                    continue
+                if not place.image and match[0].isdigit() and not _VERSIONED.search(place.owner):
+                    # WEB_CONCURRENCY=7 is no version 7.
                     continue
                 spans = list(within(text, match.start(), match.end()))
                 whole = len(spans) == 1 and spans[0].end - spans[0].start == len(match[0])

@@ -97,6 +97,9 @@ def revert_compose(files: Sequence[Path]) -> tuple[Path, ...]:
             _writable(Path(one.path), Path(one.path))
         _put_back(step, entries)
         with _told(step):
+            for one in entries:
+                # Left by a write that was killed.
+                _new_name(Path(one.path)).unlink(missing_ok=True)
             shutil.rmtree(step)
             if _last(kept) is None:
                 shutil.rmtree(kept)
@@ -145,9 +148,10 @@ def _replace(project: Project, contents: Mapping[Path, bytes]) -> None:
 
 
 def _put_back(step: Path, entries: tuple[_Entry, ...]) -> None:
+    """Put back what was renamed here; what somebody else wrote meanwhile is theirs."""
     for one in entries:
         path = Path(one.path)
-        if _digest(_bytes(path)) != one.before:
+        if _digest(_bytes(path)) == one.after:
             with _told(path):
                 _beside(path, _bytes(step / one.copy)).rename(path)
                 _sync(path.parent)
@@ -156,7 +160,7 @@ def _put_back(step: Path, entries: tuple[_Entry, ...]) -> None:
 def _beside(real: Path, content: bytes) -> Path:
     """Write a synced file beside another one, with its owner and mode."""
     facts = real.stat()
-    new = real.with_name(f".{real.name}.pgmend-new")
+    new = _new_name(real)
     new.unlink(missing_ok=True)
     try:
         _put(new, content)
@@ -168,6 +172,10 @@ def _beside(real: Path, content: bytes) -> Path:
         new.unlink(missing_ok=True)
         raise
     return new
+
+
+def _new_name(real: Path) -> Path:
+    return real.with_name(f".{real.name}.pgmend-new")
 
 
 def _put(path: Path, content: bytes) -> None:
