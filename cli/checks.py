@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from dedupe.errors import UsageError
-from migrations_check import SERVER_RULES, Ignored, Report
+from migrations_check import COMPOSE_RULES, SERVER_RULES, Ignored, Report
 
 from .config import DEFAULT_FILE, Config, check_kind, unknown
 from .exits import ExitCode
@@ -21,7 +21,7 @@ from .output import FORMAT_VERSION, counted, one_line, print_json, styled
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: every rule of every check: one settings file serves them all
-KNOWN_RULES: tuple[str, ...] = SERVER_RULES
+KNOWN_RULES: tuple[str, ...] = (*SERVER_RULES, *COMPOSE_RULES)
 
 
 def ignore_option(command: F) -> F:
@@ -68,14 +68,7 @@ def ignored(
 def print_report(report: Report, *, as_json: bool) -> None:
     """Print all findings, blockers first in the text, and what could not be seen."""
     if as_json:
-        print_json({
-            "format_version": FORMAT_VERSION,
-            "findings": [asdict(one) for one in report.findings],
-            "unseen": [
-                {"rule": one.rule, "object": one.object, "reason": one.reason}
-                for one in report.unseen
-            ],
-        })
+        print_json(report_facts(report))
         return
     for one in sorted(report.findings, key=lambda one: one.severity):
         colour = "red" if one.severity == "blocker" else "yellow"
@@ -87,6 +80,18 @@ def print_report(report: Report, *, as_json: bool) -> None:
     blockers = len(report.blockers)
     print(f"{counted(blockers, 'blocker')}, {counted(len(report.findings) - blockers, 'warning')},"
           f" {len(report.unseen)} unseen")
+
+
+def report_facts(report: Report) -> dict[str, Any]:
+    """Return the fields of a report, in the documented order."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "findings": [asdict(one) for one in report.findings],
+        "unseen": [
+            {"rule": one.rule, "object": one.object, "reason": one.reason}
+            for one in report.unseen
+        ],
+    }
 
 
 def outcome(report: Report) -> ExitCode:

@@ -9,8 +9,8 @@ from typing import Any
 
 from migrations_check import Composed, Report
 
-from .checks import print_report
-from .output import FORMAT_VERSION, aligned, one_line, print_json
+from .checks import print_report, report_facts
+from .output import aligned, one_line, print_json
 
 
 def print_composed(
@@ -48,10 +48,7 @@ def _rows(found: Composed) -> list[tuple[str, str, str, str]]:
 def _facts(found: Composed, report: Report, written: Sequence[Path]) -> dict[str, Any]:
     planned = found.change
     return {
-        "format_version": FORMAT_VERSION,
-        "findings": [asdict(one) for one in report.findings],
-        "unseen": [{"rule": one.rule, "object": one.object, "reason": one.reason}
-                   for one in report.unseen],
+        **report_facts(report),
         "places": [dict(zip(("at", "kind", "owner", "value"), row, strict=True))
                    for row in _rows(found)],
         "agree": found.agree,

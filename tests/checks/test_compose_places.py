@@ -88,7 +88,8 @@ def test_what_is_built_here_is_the_application(tmp_path: Path) -> None:
 
 def test_databases_and_caches_never_take_the_applications_version(tmp_path: Path) -> None:
     """Scenario: all of them are at 7, two of them by one variable.
-    Outcome: only the application changes; where the variable is shared, it is said."""
+    Outcome: only the application changes; where the variable is shared, it is said.
+    """
     put(tmp_path, env="SHARED=7\nREDIS_VERSION=7\n")
     file = put(tmp_path, compose="""\
         services:

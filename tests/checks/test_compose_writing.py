@@ -20,7 +20,7 @@ ODD = {
     "windows": b"services:\r\n  a:\r\n    image: app:v1 # v1\r\n",
     "no final newline": b"services: {a: {image: app:v1}}",
     "byte order mark": b"\xef\xbb\xbfservices:\n  a: {image: 'app:v1'}\n",
-    "mark and windows": b"\xef\xbb\xbfservices:\r\n  \xc3\xa9: {image: \"app:v1\"}\r\n",
+    "mark and windows": b'\xef\xbb\xbfservices:\r\n  \xc3\xa9: {image: "app:v1"}\r\n',
     "tabs and blanks": b"services:  \n  a:   \n    image:    app:v1   \n\n\n",
     "folded": b"services:\n  a:\n    image: &i\n      app:v1\n  b: {image: *i}\n",
 }
@@ -38,7 +38,7 @@ def test_only_the_version_changes_in_odd_files(tmp_path: Path, name: str) -> Non
 
 
 @pytest.mark.parametrize("content", [b"A=1\r\nTAG=v1\r\nB='x v1'\r\n", b"\xef\xbb\xbfTAG='v1'",
-                                     b"# v1\nexport TAG=\"v1\" # v1\n"])
+                                     b'# v1\nexport TAG="v1" # v1\n'])
 def test_only_the_version_changes_in_odd_env_files(tmp_path: Path, content: bytes) -> None:
     (tmp_path / ".env").write_bytes(content)
     file = put(tmp_path, compose="services:\n  a: {image: 'app:${TAG}'}\n")
@@ -148,7 +148,8 @@ def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
 
 def test_after_a_kill_at_any_moment_revert_gives_back_every_byte(tmp_path: Path) -> None:
     """Scenario: many files, and SIGKILL at moments spread over the write.
-    Outcome: all old, or after --revert all old again; what is half done is refused."""
+    Outcome: all old, or after --revert all old again; what is half done is refused.
+    """
     files = []
     for number in range(30):
         files.append(tmp_path / f"c{number}.yml")
@@ -160,7 +161,7 @@ def test_after_a_kill_at_any_moment_revert_gives_back_every_byte(tmp_path: Path)
             "print('go', flush=True); write_compose(c); print('done', flush=True)")
     new = tmp_path / ".pgmend-compose" / "1"
     moments = [
-        lambda: (tmp_path / ".pgmend-compose").exists(),
+        (tmp_path / ".pgmend-compose").exists,
         new.exists,
         (tmp_path / ".c7.yml.pgmend-new").exists,
         *(lambda n=n: b"v2" in files[n].read_bytes() for n in (0, 3, 9, 12, 20)),
@@ -218,11 +219,7 @@ def test_laws_of_write_and_revert(tmp_path: Path, text: str, env: str) -> None:
     file.write_bytes(text.encode())
     (tmp_path / ".env").write_bytes(env.encode())
     before = tree(tmp_path)
-    try:
-        found = check_compose([file], {}, old="v1.2", new="v9.9.9")
-    except UsageError as error:
-        assert "no place" in error.message
-        return
+    found = check_compose([file], {}, old="v1.2", new="v9.9.9")
     write_compose(found)
     assert found.change is not None
     after = tree(tmp_path)
