@@ -150,7 +150,7 @@ def change(project: Project, old: str | None, new: str) -> Change:
     contents = _contents(project, edits)
     return Change(old=old, new=new, edits=edits, contents=contents,
                   left=tuple(_left(project, wanted, edits)),
-                  mentions=tuple(_mentions(project, wanted, edits)))
+                  mentions=tuple(_mentions(project, pattern(old), edits)))
 
 
 def _edits(

@@ -73,7 +73,8 @@ class Image:
     @property
     def floating(self) -> bool:
         """Whether the tag is moved to each new version."""
-        if self.digest:
+        if self.digest or not self.name or str(self).endswith(":"):
+            # What a variable without a value leaves open is no tag that moves.
             return False
         return self.tag in {"", "latest"} or (self.role == "database" and self.libc == self.tag)
 

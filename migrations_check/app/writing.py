@@ -66,7 +66,7 @@ def write_compose(composed: Composed) -> tuple[Path, ...]:
         except BaseException:
             # Also a signal: what was renamed goes back before anything is said.
             _put_back(new, entries)
-            shutil.rmtree(new)
+            _drop(new)
             raise
     return tuple(project.sources[real].path for real in contents)
 
@@ -100,9 +100,7 @@ def revert_compose(files: Sequence[Path]) -> tuple[Path, ...]:
             for one in entries:
                 # Left by a write that was killed.
                 _new_name(Path(one.path)).unlink(missing_ok=True)
-            shutil.rmtree(step)
-            if _last(kept) is None:
-                shutil.rmtree(kept)
+            _drop(step)
     return tuple(Path(one.path) for one in entries)
 
 
@@ -155,6 +153,13 @@ def _put_back(step: Path, entries: tuple[_Entry, ...]) -> None:
             with _told(path):
                 _beside(path, _bytes(step / one.copy)).rename(path)
                 _sync(path.parent)
+
+
+def _drop(step: Path) -> None:
+    """Remove a step, and the directory of all steps after the last one."""
+    shutil.rmtree(step)
+    if _last(step.parent) is None:
+        shutil.rmtree(step.parent)
 
 
 def _beside(real: Path, content: bytes) -> Path:

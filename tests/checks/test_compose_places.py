@@ -235,6 +235,25 @@ def test_versions_that_cannot_be_replaced(
         check_compose([story(tmp_path)], {}, old=old, new=new)
 
 
+def test_a_new_version_without_the_v_is_taken_as_it_is_said(tmp_path: Path) -> None:
+    put(tmp_path, dockerfile="FROM app:v1.0\nENV APP_VERSION=1.0\n")
+    file = put(tmp_path, compose="services:\n  a: {build: .}\n")
+    found = check_compose([file], {}, new="2.0")
+    assert replaced(found) == {"Dockerfile": ["FROM app:2.0"]}
+    assert found.change is not None
+    assert [one.at for one in found.change.mentions] == [f"{tmp_path / 'Dockerfile'}:2"]
+
+
+def test_a_file_that_is_named_twice_is_one_file(tmp_path: Path) -> None:
+    file = story(tmp_path)
+    (tmp_path / "link.yml").symlink_to("docker-compose.yml")
+    names = [file, tmp_path / "Dockerfile", file, tmp_path / "link.yml", tmp_path / ".env"]
+    once, more = (check_compose(files, {}, new="v4") for files in ([file], names))
+    assert once.change is not None
+    assert more.change is not None
+    assert dict(once.change.contents) == dict(more.change.contents)
+
+
 def test_500_services(tmp_path: Path) -> None:
     lines = "".join(f"  s{n}:\n    image: app:v1.{n % 2}\n" for n in range(500))
     file = put(tmp_path, compose=f"services:\n{lines}")

@@ -150,6 +150,12 @@ def test_latest_of_what_is_built_here_is_the_one_of_its_dockerfile(tmp_path: Pat
     assert severities(found(tmp_path, "compose-latest", services)) == ["blocker"]
 
 
+def test_a_tag_that_only_the_build_knows_is_no_latest(tmp_path: Path) -> None:
+    put(tmp_path, dockerfile="ARG V\nARG BASE\nFROM node:${V} AS a\nFROM ${BASE}\n")
+    services = "web: {build: {context: ., args: {V: 16, BASE: 'app:v1'}}}"
+    assert found(tmp_path, "compose-latest", services) == []
+
+
 @pytest.mark.parametrize(("image", "target", "blocked"), [
     ("postgres:18", DATA, True), ("postgres:18", "/var/lib/postgresql", False),
     ("postgres:17", DATA, False), ("postgres:17", "/var/lib/postgresql", True),
