@@ -51,6 +51,8 @@ KNOWN: Mapping[str, Mapping[str, tuple[type, ...]]] = {
         # Each is read by the provider that it configures.
         "providers": (dict,),
     },
+    # Tables of {rule, object, reason}, read by the checks.
+    "check": {"ignore": (list,)},
 }
 
 DEFAULT_FILE = "pgmend.toml"

@@ -26,6 +26,7 @@ from dedupe.errors import ConnectionSettingsError
 from .config import Config
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 #: settings that say which database is meant, and the variables that say it too
 _TARGET = {
@@ -62,19 +63,22 @@ class Connecting:
         Asks for a password only when the server wants one, none was found, and
         a person is there to type it.
         """
+        said, usual = self.journal_schema, self.usual_journal_schema
+        journal = said if said is not None else journal_schema or usual
+        return self.tried(lambda conninfo: connect(conninfo, journal_schema=journal), remembered)
+
+    def tried(self, use: Callable[[str], T], remembered: str | None = None) -> T:
+        """Call ``use`` with the connection string, with a typed password if one is wanted."""
         conninfo = make_conninfo("", **self.settings)
         if remembered is not None and not self.told:
             conninfo = remembered
-        said, usual = self.journal_schema, self.usual_journal_schema
-        journal = said if said is not None else journal_schema or usual
         try:
-            return connect(conninfo, journal_schema=journal)
+            return use(conninfo)
         except ConnectionSettingsError as error:
             wanted = "no password supplied" in error.message
             if not wanted or self.never_prompt or not sys.stdin.isatty():
                 raise
-        conninfo = make_conninfo(conninfo, password=getpass.getpass("Password: "))
-        return connect(conninfo, journal_schema=journal)
+        return use(make_conninfo(conninfo, password=getpass.getpass("Password: ")))
 
 
 def json_option(command: F) -> F:

@@ -5,26 +5,52 @@ It may import ``dedupe``, and ``dedupe`` never imports it.
 
 from __future__ import annotations
 
+from .app.checking import Composed, check_compose
+from .app.rules import RULES as APP_RULES
+from .app.writing import revert_compose, write_compose
+from .findings import Finding, Ignored, Report, Unseen
+from .server import NEWEST as NEWEST_MAJOR
+from .server import RULES, Asked, Checked, check_server, unfinished_keys
 from .snapshots.gate import Demand, duration, require_snapshot, required, spoken
 from .snapshots.guard import Guard
 from .snapshots.provider import Snapshot, Step
 from .snapshots.receipts import Kept, Receipt, Result, load
 from .snapshots.status import Standing, Status, status
 
+#: names of the rules about servers
+SERVER_RULES = tuple(rule.name for rule in RULES)
+#: names of the rules about compose files
+COMPOSE_RULES = tuple(rule.name for rule in APP_RULES)
+
 __all__ = [
+    "COMPOSE_RULES",
+    "NEWEST_MAJOR",
+    "SERVER_RULES",
+    "Asked",
+    "Checked",
+    "Composed",
     "Demand",
+    "Finding",
     "Guard",
+    "Ignored",
     "Kept",
     "Receipt",
+    "Report",
     "Result",
     "Snapshot",
     "Standing",
     "Status",
     "Step",
+    "Unseen",
+    "check_compose",
+    "check_server",
     "duration",
     "load",
     "require_snapshot",
     "required",
+    "revert_compose",
     "spoken",
     "status",
+    "unfinished_keys",
+    "write_compose",
 ]

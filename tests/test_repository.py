@@ -17,6 +17,8 @@ from cli.config import KNOWN
 from cli.exits import ExitCode
 from cli.root import pgmend
 from dedupe import errors
+from migrations_check import COMPOSE_RULES
+from migrations_check.server import RULES
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("docs/**/*.md"), *ROOT.glob("*.md")])
@@ -140,6 +142,19 @@ def test_docs_cover_every_command_and_option(command: click.Command) -> None:
     assert pgmend.commands[command.name or ""] is command
 
 
+def test_docs_have_a_page_for_every_rule() -> None:
+    """What breaks, how it is found, what to do, and where it was seen."""
+    names = {rule.name for rule in RULES} | set(COMPOSE_RULES)
+    assert len(RULES) <= 25
+    assert len(names) == len(RULES) + len(COMPOSE_RULES)
+    pages = {path.stem: path.read_text("utf-8") for path in (ROOT / "docs/rules").glob("*.md")}
+    assert set(pages) - {"index"} >= names
+    for name in names:
+        heads = re.findall(r"^## (.+)$", pages[name], re.MULTILINE)
+        assert heads == ["What breaks", "How it is found", "What to do", "Seen"], name
+        assert "https://" in pages[name].partition("## Seen")[2], name
+
+
 def test_docs_cover_every_setting() -> None:
     page = (ROOT / "docs/quickstart.md").read_text("utf-8")
     for table, keys in KNOWN.items():
@@ -163,7 +178,7 @@ def test_docs_links_lead_somewhere(page: Path) -> None:
             assert anchor in slugs, f"{page.name}: {target}"
 
 
-@pytest.mark.parametrize("folder", ["docs", "docs/decisions", "docs/recipes"])
+@pytest.mark.parametrize("folder", ["docs", "docs/decisions", "docs/recipes", "docs/rules"])
 def test_docs_index_lists_every_page(folder: str) -> None:
     index = (ROOT / folder / "index.md").read_text("utf-8")
     for page in (ROOT / folder).glob("*.md"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from . import (
+    check,
+    check_compose,
     demo,
     groups,
     guard,
@@ -26,6 +28,8 @@ from . import (
 OF_RECIPES = recipe_run, recipe_after
 #: Modules that add their commands to those of ``guard``.
 OF_GUARDS = guard_gate, guard_run
+#: Modules that add their commands to those of ``check``.
+OF_CHECKS = (check_compose,)
 #: Every command, in the order of the help.
 ALL: tuple[click.Command, ...] = (
     scan.scan_command,
@@ -38,5 +42,6 @@ ALL: tuple[click.Command, ...] = (
     journal.journal_command,
     recipe.recipe_command,
     guard.guard_command,
+    check.check_command,
     demo.demo_command,
 )

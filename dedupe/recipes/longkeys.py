@@ -34,11 +34,14 @@ _SHOWN = 5
 
 
 @dataclass(slots=True)
-class _Found:
+class Found:
     """What was found for one index."""
 
+    #: rows that are too long for it
     count: int = 0
+    #: rows of which it is not known
     unsure: int = 0
+    #: some of the first, by their primary key or address
     rows: list[str] = field(default_factory=list)
 
 
@@ -76,7 +79,7 @@ def long_keys(
         met = Met()
         for oid in dict.fromkeys(entry.key.table_oid for _, entry in entries):
             of_table = [one for one in entries if one[1].key.table_oid == oid]
-            met = met.joined(_Looking(session, oid, of_table, stop).look())
+            met = met.joined(Looking(session, oid, of_table, stop).look())
     return met
 
 
@@ -86,7 +89,7 @@ def _done(session: Session, plan: Plan) -> bool:
     return known is not None and known.state == "repaired"
 
 
-class _Looking:
+class Looking:
     """One pass over a table for all of its indexes."""
 
     def __init__(
@@ -100,11 +103,19 @@ class _Looking:
         self._table = load_table(session, oid)
         self._entries = entries
         self._stop = stop
-        self._found = [_Found() for _ in entries]
+        self._found = [Found() for _ in entries]
         self._unreadable: Counter[str] = Counter()
 
     def look(self) -> Met:
-        """Read the table."""
+        """Read the table; say what a recipe cannot begin with."""
+        self.read()
+        return Met(unmet=tuple(self._too_long()), notes=tuple(self._unsure()))
+
+    def read(self) -> tuple[list[Found], int]:
+        """Read the table; return what was found, in the order of the indexes.
+
+        Beside it, how many parts of 64 MB could not be read. Raises RepairStopped.
+        """
         # What the catalogs wrote under one search path may mean something else under another.
         for path in dict.fromkeys(entry.key.search_path for _, entry in self._entries):
             numbers = [
@@ -114,7 +125,7 @@ class _Looking:
             ]
             for leaf in self._table.leaves:
                 self._leaf(leaf, numbers, path)
-        return Met(unmet=tuple(self._too_long()), notes=tuple(self._unsure()))
+        return self._found, self._unreadable.total()
 
     def _leaf(self, leaf: Leaf, numbers: Sequence[int], path: str) -> None:
         entries = [self._entries[number][1] for number in numbers]

@@ -1,0 +1,90 @@
+"""What a check says: findings, and what it could not see.
+
+A rule looks at one thing and yields findings; the command renders them, and the exit code
+follows from the worst one. What a rule could not look at is said as ``Unseen``, never passed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["blocker", "warning"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that will break, or may.
+
+    A blocker makes the upgrade fail or lose data; everything else is a warning.
+    """
+
+    #: id of the rule, which is also the name of its page in docs/rules
+    rule: str
+    severity: Severity
+    #: what it is about, as its users call it: schema.table, file:line, a setting
+    object: str
+    #: one sentence: what breaks, and why
+    message: str
+    #: a command or a step that mends it
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unseen:
+    """Something that a rule could not look at."""
+
+    rule: str
+    object: str
+    #: one sentence: why, and what would let it be seen
+    reason: str
+    #: whoever asked wanted it left out, so that it is no reason to doubt
+    left_out: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ignored:
+    """A rule, or a rule about one object, that somebody decided not to be told of."""
+
+    rule: str
+    #: None: whatever the rule is about
+    object: str | None = None
+    #: why; empty where the command line said it
+    reason: str = ""
+
+    def covers(self, said: Finding | Unseen) -> bool:
+        """Tell whether it is about what a rule said."""
+        return said.rule == self.rule and self.object in {None, said.object}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What the rules of one check found, in the order of the rules."""
+
+    findings: tuple[Finding, ...] = ()
+    unseen: tuple[Unseen, ...] = ()
+
+    @property
+    def blockers(self) -> tuple[Finding, ...]:
+        """The findings that make the upgrade fail."""
+        return tuple(one for one in self.findings if one.severity == "blocker")
+
+    @property
+    def doubts(self) -> bool:
+        """Whether something could not be seen that was to be looked at."""
+        return any(not one.left_out for one in self.unseen)
+
+    def joined(self, other: Report) -> Report:
+        """Return both reports as one, this one's first."""
+        return Report(
+            findings=self.findings + other.findings, unseen=self.unseen + other.unseen
+        )
+
+    def without(self, ignored: tuple[Ignored, ...]) -> Report:
+        """Return the report without what is ignored."""
+        return Report(
+            findings=tuple(
+                one for one in self.findings if not any(i.covers(one) for i in ignored)
+            ),
+            unseen=tuple(one for one in self.unseen if not any(i.covers(one) for i in ignored)),
+        )

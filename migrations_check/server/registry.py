@@ -1,0 +1,61 @@
+"""Every rule, in the order in which a report tells of them."""
+
+from __future__ import annotations
+
+from . import (
+    amcheck,
+    authentication,
+    changed_signatures,
+    collation_version,
+    damaging_minor,
+    databases,
+    duplicate_keys,
+    extensions,
+    function_settings,
+    invalid_index,
+    missing_keys,
+    oids,
+    pg_upgrade,
+    prepared_transactions,
+    removed_objects,
+    removed_settings,
+    removed_types,
+    replication,
+    reserved_roles,
+    snapshot,
+    space,
+    tablespaces,
+    unsafe_settings,
+    wide_keys,
+    xid_age,
+)
+from .rule import Rule
+
+#: at most 25 for now
+RULES: tuple[Rule, ...] = (
+    duplicate_keys.RULE,
+    wide_keys.RULE,
+    missing_keys.RULE,
+    invalid_index.RULE,
+    collation_version.RULE,
+    amcheck.RULE,
+    damaging_minor.RULE,
+    unsafe_settings.RULE,
+    removed_types.RULE,
+    removed_objects.RULE,
+    changed_signatures.RULE,
+    oids.RULE,
+    removed_settings.RULE,
+    function_settings.RULE,
+    extensions.RULE,
+    authentication.RULE,
+    databases.RULE,
+    prepared_transactions.RULE,
+    replication.RULE,
+    tablespaces.RULE,
+    reserved_roles.RULE,
+    xid_age.RULE,
+    pg_upgrade.RULE,
+    space.RULE,
+    snapshot.RULE,
+)
