@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from dedupe import load_recipe, run_recipe
 from dedupe.lab import Server
 from dedupe.lab.instance import make_instance
@@ -34,6 +36,7 @@ def restored(old: Server, new: Server, dbname: str, name: str, where: Path) -> s
     return failed
 
 
+@pytest.mark.slow
 def test_the_whole_story(servers: Callable[[int], Server], tmp_path: Path) -> None:
     old, new = servers(15), servers(18)
     run(old.dsn(), "CREATE DATABASE story")
