@@ -22,6 +22,8 @@ from migrations_check.snapshots.cluster import Cluster
 from migrations_check.snapshots.provider import Provider, Snapshot
 from migrations_check.snapshots.settings import open_provider
 
+from .conftest import Guarded
+
 SECRET = "hunter2-and-more"
 SAVED = {
     "id": "2026-11-29", "taken_at": "2026-11-29T03:00:00+01:00", "complete": True,
@@ -241,3 +243,61 @@ def test_a_preset_speaks_the_contract_to_anybody() -> None:
     assert ended.stdout == ""
     assert len(ended.stderr.splitlines()) == 1
     assert "contract" in ended.stderr
+
+
+def test_a_take_that_is_killed_leaves_no_receipt_and_what_can_be_removed(guard: Guarded) -> None:
+    """The command dies with pgmend; what it left is listed as half-finished."""
+    shelf = guard.where / "shelf"
+    half = {**SAVED, "id": "half", "complete": False}
+
+    def told(snapshots: list[dict[str, Any]]) -> str:
+        return json.dumps({"contract": 1, "snapshots": snapshots})
+
+    commands = {
+        "take": shell(f"mkdir {shelf}; echo $$ >{shelf}/pid; exec sleep 300"),
+        "list": shell(f"if [ -e {shelf} ]; then echo '{told([half])}';"
+                      f" else echo '{told([])}'; fi"),
+        "verify": ["false"],
+        "delete": shell(f'[ "$PGMEND_SNAPSHOT_ID" = half ] && rm -r {shelf}'),
+    }
+    (guard.where / "pgmend.toml").write_text(
+        "[guard.providers.vault]\nkind = 'command'\n"
+        + "".join(f"{name} = {json.dumps(argv)}\n" for name, argv in commands.items())
+    )
+    process = guard.start("take", *guard.db, "--provider", "vault")
+    limit = time.monotonic() + 60
+    while not (shelf / "pid").exists() or not (shelf / "pid").read_text():
+        assert time.monotonic() < limit, "nothing was begun"
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    pid = int((shelf / "pid").read_text())
+    while Path(f"/proc/{pid}").exists() and _state(pid) != "Z":
+        assert time.monotonic() < limit, "the command lives"
+        time.sleep(0.05)
+    assert not [*guard.receipts.glob("*.receipt.json")]
+    status = guard("status", "--receipts", str(guard.receipts))
+    assert status.returncode == 1
+    assert "pgmend guard remove half --provider vault" in status.stdout
+    removed = guard("remove", "half", "--provider", "vault", "--receipts", str(guard.receipts))
+    assert removed.returncode == 0, removed.stderr
+    assert not shelf.exists()
+    assert "half" not in guard("status", "--receipts", str(guard.receipts)).stdout
+
+
+def test_a_failing_tool_ends_with_5_and_wrong_settings_with_2(guard: Guarded) -> None:
+    """One error and one hint, no traceback, no receipt."""
+    for line, code, said in (
+        ("take = ['sh', '-c', 'echo no room >&2; exit 9']", 5, "exit code 9: no room"),
+        ("take = ['no-such-tool']", 2, "no-such-tool"),
+        ("take = 'no list'", 2, "take"),
+    ):
+        (guard.where / "pgmend.toml").write_text(
+            f"[guard.providers.vault]\nkind = 'command'\n{line}\n"
+            f"list = {json.dumps(LISTING)}\nverify = ['false']\n"
+        )
+        done = guard("take", *guard.db, "--provider", "vault", "-q")
+        assert (done.returncode, done.stdout) == (code, ""), done.stderr
+        assert said in done.stderr
+        assert len(done.stderr.splitlines()) == 2
+        assert not [*guard.receipts.glob("*.receipt.json")]
