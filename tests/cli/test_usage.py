@@ -95,7 +95,7 @@ def test_a_password_is_never_shown(offline: Command) -> None:
     [
         ("[scan]\njbos = 2", "unknown key: scan.jbos", "Did you mean scan.jobs?"),
         ("[scna]\njobs = 2", "unknown table: scna", "Did you mean scan?"),
-        ("jobs = 2", "unknown table: jobs", "Known: connection, scan, repair, guard."),
+        ("jobs = 2", "unknown table: jobs", "Known: connection, scan, repair, guard, check."),
         ("[scan]\njobs = 'two'", "scan.jobs must be int, not 'two'", ""),
         ("[scan]\njobs = true", "scan.jobs must be int, not True", ""),
         ("[connection]\npassword = 'x'", "unknown key: connection.password", "~/.pgpass"),
