@@ -202,11 +202,14 @@ def connect(target: Connectable, *, journal_schema: str | None = None) -> Databa
     )
 
 
-def _opener_of_text(text: str) -> Callable[[], psycopg.Connection[Any]]:
-    """Make an opener of a URL (with or without a driver) or a connection string."""
+def conninfo_of(text: str) -> str:
+    """Return a URL (with or without a driver) or a connection string as libpq takes it.
+
+    Raises ConnectionSettingsError.
+    """
     plain = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", text)
     try:
-        given = psycopg.conninfo.conninfo_to_dict(plain)
+        psycopg.conninfo.conninfo_to_dict(plain)
     except psycopg.ProgrammingError as error:
         # The driver's words may quote the text, and the text may hold a password.
         reason = str(error).strip().partition(":")[0].partition('"')[0].strip()
@@ -215,6 +218,12 @@ def _opener_of_text(text: str) -> Callable[[], psycopg.Connection[Any]]:
             hint="Write postgresql://user@host:port/database or"
             " 'host=… port=… dbname=… user=…'.",
         ) from None
+    return plain
+
+
+def _opener_of_text(text: str) -> Callable[[], psycopg.Connection[Any]]:
+    """Make an opener of a URL (with or without a driver) or a connection string."""
+    given = psycopg.conninfo.conninfo_to_dict(conninfo_of(text))
     given.setdefault("connect_timeout", "10")
 
     def open_one() -> psycopg.Connection[Any]:

@@ -21,10 +21,10 @@ from ..errors import QueryFailed, RecipeDoesNotFit, RunMismatch
 from ..groups import as_text, member_columns
 from ..plan import Plan
 from ..relation import Relation, load_relation
-from ..repair.helpers import finding_index
+from ..repair.helpers import finding_indexes
 from ..scan.directory import plain_name
 from ..session import Session
-from ..surroundings import Reference, Surroundings
+from ..surroundings import Reference
 from ..table import find_relation, quoted
 from .decisions import Decisions
 from .fitting import Fit
@@ -372,7 +372,7 @@ class _Look:
             number=0, child=child.oid, parent=root.oid, columns=(name,),
             parent_columns=root.pk, operators=("=",), constraint=None,
         )
-        found = finding_index(Surroundings(session), reference, child) is not None
+        found = bool(finding_indexes(session, reference, child))
         settings = {
             "search_path": session.own_search_path,
             "work_mem": "32MB",

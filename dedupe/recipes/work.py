@@ -220,20 +220,20 @@ class Work:
         self, fit: Fit, keys: list[RecipeKey], scans: Mapping[str, tuple[Run, list[MatchKey]]]
     ) -> list[tuple[RecipeKey, Plan]]:
         """Make the plan of each key, unless it is there."""
-        return [(key, self._plan(fit, key, scans[key.table], self._around)) for key in keys]
+        return [(key, self._plan(fit, key, scans[key.table])) for key in keys]
 
     def _plan(
         self,
         fit: Fit,
         key: RecipeKey,
         scanned: tuple[Run, list[MatchKey]],
-        around: Surroundings,
     ) -> Plan:
         run, asked = scanned
         place = self._path / "steps" / plain_name(key.id)
         own = run_of_key(run, asked.index(key.asked), place)
         if (place / PLAN_FILE).exists():
             return Plan(own)
+        around = self._around
         resolved = resolved_key(around.session, own, 0)
         policies = (
             policies_otherwise(around, fit, resolved)

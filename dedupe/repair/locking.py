@@ -11,6 +11,8 @@ from .telling import Telling
 
 #: seconds that the server is given to notice that a client was killed
 _LEFTOVER_SECONDS = 8.0
+#: tries after which a lock is taken to be held for long
+_LOCK_TRIES = 8
 
 
 def lock_run(writer: Writer, run: str, telling: Telling) -> None:
@@ -39,6 +41,11 @@ def lock_run(writer: Writer, run: str, telling: Telling) -> None:
 def jitter(tries: int) -> float:
     """Return the seconds to wait before a lock is tried again."""
     return random.uniform(0.05, 0.2) * 2.0 ** min(tries, 4)  # noqa: S311 - no secret
+
+
+def given_up(tries: int) -> bool:
+    """Tell whether a lock was tried for often enough."""
+    return tries >= _LOCK_TRIES
 
 
 def may_pass(error: FailureError) -> bool:

@@ -11,6 +11,7 @@ All progress stands in the database, committed with the changes that it describe
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import count
 
 from .. import journal
 from ..connect import Database
@@ -31,7 +32,7 @@ from ..scan.scanner import scan
 from ..writer import Writer
 from .endgame import Endgame
 from .loading import load_round
-from .locking import jitter, lock_run
+from .locking import given_up, jitter, lock_run
 from .preparing import drop_helpers
 from .resolving import resolve_references
 from .result import Result, summary
@@ -40,7 +41,6 @@ from .telling import Telling
 from .turns import Turns
 
 MOST_ROUNDS = 5
-_LOCK_TRIES = 8
 
 
 class Repairer:
@@ -230,13 +230,13 @@ class Repairer:
         """
         self._telling.phase("waiting for the table")
         with writer.writing():
-            for tries in range(_LOCK_TRIES + 1):
+            for tries in count():
                 try:
                     with writer.writing():
                         writer.rows(f"LOCK TABLE {self._table.sql} IN SHARE ROW EXCLUSIVE MODE")
                     break
                 except LockNotAvailable:
-                    if tries == _LOCK_TRIES:
+                    if given_up(tries):
                         raise
                     self._telling.wait(jitter(tries), "another session holds the table")
             again = self._look_again(round_, fresh=True)

@@ -22,7 +22,7 @@ from ..writer import Writer
 from .batch import Batches
 from .helpers import index_columns
 from .loading import PIECE_ROWS
-from .locking import jitter, may_pass
+from .locking import given_up, jitter, may_pass
 from .preparing import prepare, prepare_checks
 from .rebuild import DUPLICATES, look_for_others
 from .searching import ByHeap, ByIndex, Search
@@ -39,7 +39,6 @@ _MOST_BY_HEAP = 200_000
 #: bytes of children for each row that goes, up to which reading them takes less time than to
 #: let amcheck prove their indexes and to look row by row
 _HEAP_BYTES = 1_000_000
-_LOCK_TRIES = 8
 #: rows of a group that a batch's size reckons with
 _ROWS_A_GROUP = 3
 
@@ -185,7 +184,7 @@ class Turns:
                 if isinstance(error, ServerUnavailable) and not passing:
                     raise
                 tries += 1
-                if passing and tries < _LOCK_TRIES:
+                if passing and not given_up(tries):
                     self._telling.wait(jitter(tries), "a lock is held by another session")
                 elif self._by_heap:
                     # With all groups in one batch, no other order of them would help.

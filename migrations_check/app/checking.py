@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dedupe.connect import conninfo_of
+
 from ..findings import Report
-from ..server.catalog import Catalog, conninfo_of
+from ..server.catalog import Catalog
 from .change import Change, applications, change
 from .project import Project, read
 from .rules import RULES

@@ -6,7 +6,6 @@ before.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -14,7 +13,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from dedupe.driver_errors import translated
-from dedupe.errors import ConnectionSettingsError, UnsupportedServer
+from dedupe.errors import UnsupportedServer
 from dedupe.session import set_statement
 
 OLDEST = 10
@@ -29,22 +28,6 @@ _PINNED = {
     "DateStyle": "ISO, YMD",
     "TimeZone": "UTC",
 }
-
-
-def conninfo_of(text: str) -> str:
-    """Write a URL or connection string as libpq takes it. Raises ConnectionSettingsError."""
-    plain = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", text)
-    try:
-        conninfo_to_dict(plain)
-    except psycopg.ProgrammingError as error:
-        # The driver's words may quote the text, and the text may hold a password.
-        reason = str(error).strip().partition(":")[0].partition('"')[0].strip()
-        raise ConnectionSettingsError(
-            f"the connection settings cannot be read: {reason}",
-            hint="Write postgresql://user@host:port/database or"
-            " 'host=… port=… dbname=… user=…'.",
-        ) from None
-    return plain
 
 
 class Catalog:

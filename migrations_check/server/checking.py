@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from dedupe.connect import conninfo_of
 from dedupe.errors import DedupeError, UnknownObject, UsageError
 from dedupe.session import OLDEST_SERVER
 
 from ..findings import Finding, Report, Unseen
-from .catalog import Catalog, conninfo_of
+from .catalog import Catalog
 from .keyscan import finish, place
 from .majors import NEWEST
 from .registry import RULES

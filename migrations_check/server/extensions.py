@@ -13,15 +13,15 @@ from dedupe.errors import DedupeError
 from dedupe.table import quoted
 
 from ..snapshots.programs import run
-from .majors import brought, removed
+from .majors import brought, removed_by_name
 from .rule import Look, Rule, Said
 
 
 def look(at: Look) -> Iterator[Said]:
     """Compare what a database uses with what the target brings, or has in its directories."""
     old, new = at.catalog.major, at.target
-    gone = {name: one for one in removed("extensions", old, new) for name in one.names}
-    languages = {name: one for one in removed("languages", old, new) for name in one.names}
+    gone = removed_by_name("extensions", old, new)
+    languages = removed_by_name("languages", old, new)
     available = _available(at.asked.new_bindir)
     for (name,) in at.catalog.rows("SELECT extname FROM pg_catalog.pg_extension ORDER BY 1"):
         drop = f"Drop it, or move what uses it: DROP EXTENSION {quoted(name)}"

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .majors import removed
+from .majors import removed_by_name
 from .rule import Look, Rule, Said
 
 
 def look(at: Look) -> Iterator[Said]:
     """Look at the SET clauses of functions."""
-    gone = {
-        name: entry
-        for entry in removed("settings", at.catalog.major, at.target)
-        for name in entry.names
-    }
+    gone = removed_by_name("settings", at.catalog.major, at.target)
     if not gone:
         return
     for schema, function, name in at.catalog.rows(

@@ -43,6 +43,11 @@ def removed(kind: str, old: int, new: int) -> Iterator[Removed]:
             )
 
 
+def removed_by_name(kind: str, old: int, new: int) -> dict[str, Removed]:
+    """Return the same by each of its names."""
+    return {name: one for one in removed(kind, old, new) for name in one.names}
+
+
 def brought() -> frozenset[str]:
     """Return the extensions that come with the newest PostgreSQL itself."""
     return frozenset(_data()["brought"])

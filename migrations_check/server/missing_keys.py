@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from dedupe.connect import conninfo_of
 from dedupe.errors import ConnectionSettingsError, ProgramMissing, UsageError
 from dedupe.table import quoted
 
 from ..snapshots.programs import bindir_of, run
 from ..snapshots.scratch import scratch
-from .catalog import Catalog, conninfo_of
+from .catalog import Catalog
 from .rule import Look, Rule, Said
 
 

@@ -10,17 +10,13 @@ from collections.abc import Iterator
 
 from dedupe.errors import PermissionDenied
 
-from .majors import removed
+from .majors import removed_by_name
 from .rule import Look, Rule, Said
 
 
 def look(at: Look) -> Iterator[Said]:
     """Look into the configuration files, and at what is set for databases and roles."""
-    gone = {
-        name: entry
-        for entry in removed("settings", at.catalog.major, at.target)
-        for name in entry.names
-    }
+    gone = removed_by_name("settings", at.catalog.major, at.target)
     if not gone:
         return
     for database, role, name in at.catalog.rows(

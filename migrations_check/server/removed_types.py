@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from dedupe.table import quoted
 
-from .majors import removed
+from .majors import removed_by_name
 from .rule import Look, Rule, Said
 
 #: types that hold oids of things whose oids pg_upgrade does not keep
@@ -19,11 +19,7 @@ _REG = ("regcollation", "regconfig", "regdictionary", "regnamespace", "regoper",
 
 def look(at: Look) -> Iterator[Said]:
     """Look for the types in stored columns, also inside of domains, arrays and composites."""
-    changed = {
-        name: entry
-        for entry in removed("types", at.catalog.major, at.target)
-        for name in entry.names
-    }
+    changed = removed_by_name("types", at.catalog.major, at.target)
     crossing = at.target > at.catalog.major
     reg = [f"pg_catalog.{name}" for name in _REG] if crossing else []
     if not changed and not reg:

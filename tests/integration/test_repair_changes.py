@@ -143,7 +143,7 @@ def patient(shop: Shop, made: Plan) -> Result:
     """Repair without waiting long for locks: the pauses between tries are what is cut."""
     monkeypatch = pytest.MonkeyPatch()
     with monkeypatch.context() as patch:
-        patch.setattr(repairer, "_LOCK_TRIES", 1)
+        patch.setattr(locking, "_LOCK_TRIES", 1)
         patch.setattr(repairer, "MOST_ROUNDS", 1)
         return repair(made, db=shop.dsn, execute=True)
 
