@@ -6,7 +6,6 @@ import os
 import pwd
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,40 +17,8 @@ from migrations_check import Kept, load
 from migrations_check.snapshots.programs import bindir_of
 
 from .clusters import USER, Cluster
-from .conftest import ROOT, Guarded
-
-
-class Renamed:
-    """Puts names of this machine in the place of those in a page, and knows which it met."""
-
-    def __init__(self, names: Mapping[str, object]) -> None:
-        self.names = {theirs: str(ours) for theirs, ours in names.items()}
-        self.met: set[str] = set()
-
-    def __call__(self, text: str) -> str:
-        def ours(found: re.Match[str]) -> str:
-            self.met.add(found[0])
-            return self.names[found[0]]
-
-        longest_first = sorted(self.names, key=len, reverse=True)
-        return re.sub("|".join(map(re.escape, longest_first)), ours, text)
-
-    def add(self, names: Mapping[str, object]) -> None:
-        self.names |= {theirs: str(ours) for theirs, ours in names.items()}
-
-    def unmet(self) -> set[str]:
-        return set(self.names) - self.met
-
-
-def blocks(page: str, kind: str) -> list[str]:
-    text = (ROOT / "docs" / page).read_text("utf-8")
-    return re.findall(rf"^```{kind}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-
-
-def block(page: str, kind: str, holding: str = "") -> str:
-    """Return the only block of a page of that kind that holds a text."""
-    (found,) = (one for one in blocks(page, kind) if holding in one)
-    return found
+from .conftest import Guarded
+from .paging import Renamed, block, shell
 
 
 @pytest.fixture
@@ -61,13 +28,6 @@ def machine(guard: Guarded, own: Cluster) -> Guarded:
     guard.install()
     guard.env |= {"PGHOST": str(own.root), "PGPORT": "5432", "PGUSER": USER}
     return guard
-
-
-def shell(machine: Guarded, text: str, where: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["sh", "-e"], input=text, cwd=where, env=machine.env, capture_output=True, text=True,
-        timeout=240, check=False,
-    )
 
 
 def service(own: Cluster) -> dict[str, str]:

@@ -12,15 +12,9 @@ import pytest
 from .backing import flipped, needed, run
 from .clusters import DEBIAN_15, Cluster, cluster, with_shop
 from .conftest import Guarded
+from .paging import block
 
-PAGE = (Path(__file__).parents[2] / "docs/guards/command.md").read_text("utf-8")
-
-
-def block(language: str, holding: str) -> str:
-    """Return the page's block of that language that holds a text."""
-    found = re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-    (text,) = (one for one in found if holding in one)
-    return str(text)
+PAGE = "guards/command.md"
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +28,11 @@ def old() -> Iterator[Cluster]:
 def guard(tmp_path: Path, old: Cluster) -> Guarded:
     """Give the command beside the page's settings, with the paths of this test."""
     program, password = tmp_path / "pgmend-restic", tmp_path / "password"
-    program.write_text(block("python", "pg_basebackup"))
+    program.write_text(block(PAGE, "python", "pg_basebackup"))
     program.chmod(0o755)
     password.write_text("open-sesame-of-restic")
     password.chmod(0o600)
-    text = block("toml", "guard.providers.restic")
+    text = block(PAGE, "toml", "guard.providers.restic")
     assert text.count("/usr/local/bin/pgmend-restic") == 6
     text = text.replace("/usr/local/bin/pgmend-restic", str(program))
     text = text.replace("/etc/pgmend/restic.password", str(password))
