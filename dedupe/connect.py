@@ -6,7 +6,8 @@ Every session of pgmend is opened here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
@@ -15,6 +16,7 @@ import psycopg
 
 from .driver_errors import translated
 from .errors import ConnectionSettingsError, ServerUnavailable, TransactionPooler
+from .reuse import Kept
 from .session import DEFAULT_JOURNAL, Session
 from .table import name_fits
 from .writer import Writer
@@ -66,7 +68,7 @@ class Target:
 
 
 class Database:
-    """A way to open sessions to one database; holds no connection itself."""
+    """A way to open sessions to one database; holds no connection but within ``reusing``."""
 
     def __init__(
         self,
@@ -76,6 +78,8 @@ class Database:
         self._opener = opener
         #: name of the schema of the journal, unquoted; None where none was said
         self.journal_schema = journal_schema
+        #: where sessions that are closed wait to be used again; None: they end
+        self.kept: Kept | None = None
         with self.open("pgmend") as session:
             info = session.connection.info
             parameters = info.get_parameters()
@@ -101,12 +105,34 @@ class Database:
         other.journal_schema = schema
         return other
 
+    @contextmanager
+    def reusing(self) -> Iterator[Database]:
+        """Give the same database for the block, which uses closed reading sessions again.
+
+        A new backend has to read its catalogs first, which takes longer than a small table.
+        Those that are kept end with the block; as many as were open at one time.
+        """
+        if self.kept is not None:
+            yield self
+            return
+        other = copy(self)
+        other.kept = kept = Kept()
+        try:
+            yield other
+        finally:
+            kept.end()
+
     def open(self, name: str = "pgmend") -> Session:
-        """Open one more session (a new backend) whose application_name is ``name``.
+        """Open one more session (a backend of its own) whose application_name is ``name``.
 
         Raises ServerUnavailable, ConnectionSettingsError, UnsupportedServer.
         """
-        return self._made(Session, name)
+        if self.kept is None:
+            return self._made(Session, name)
+        session = self.kept.take(name) or self._made(Session, name)
+        session.journal = self.journal_schema or DEFAULT_JOURNAL
+        session.keeper = self.kept.keep
+        return session
 
     def open_writer(self, name: str) -> Writer:
         """Open a session that may write; raises what ``open`` raises."""

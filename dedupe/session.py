@@ -10,13 +10,16 @@ https://www.postgresql.org/docs/current/runtime-config-query.html
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import Any, Self
 
 import psycopg
 from psycopg import sql
 from psycopg.adapt import Buffer, Loader
+from psycopg.pq import TransactionStatus
 from psycopg.types.string import ByteaBinaryLoader, StrDumperUnknown
 
 from .driver_errors import translated
@@ -115,6 +118,12 @@ class Session:
         #: what the catalogs said about types and operators, which are what they are
         self.known: dict[tuple[str, object], Any] = {}
         self._pinning: dict[tuple[tuple[str, str], ...], bytes] = {}
+        #: takes the session when it is closed, to hand it out again
+        self.keeper: Callable[[Session], None] | None = None
+        #: whether it was taken: its backend is somebody else's then
+        self.kept = False
+        #: held while the session is closed or cancelled
+        self.changing = threading.Lock()
         with translated():
             # To a client that speaks UTF-8 such a database refuses to send what is not.
             ascii_only = connection.info.parameter_status("server_encoding") == "SQL_ASCII"
@@ -164,16 +173,45 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; the backend ends. Safe to call twice."""
-        self.connection.close()
+        """Close the connection; the backend ends, unless a keeper takes it. Safe to call twice."""
+        with self.changing:
+            keeper, self.keeper = self.keeper, None
+            if self.kept:
+                return
+            idle = self.connection.info.transaction_status is TransactionStatus.IDLE
+            if keeper is None or not idle:
+                self.connection.close()
+                return
+            self.kept = True
+        keeper(self)
+
+    def again(self, name: str) -> Self:
+        """Return a session of the same backend for another user, after a keeper took this one.
+
+        Raises ServerUnavailable where the backend has ended.
+        """
+        other = copy(self)
+        _, other.standby = self.row(
+            "SELECT pg_catalog.set_config('application_name', $1, false),"
+            " pg_catalog.pg_is_in_recovery()",
+            [name[:63]],
+        )
+        other.changing = threading.Lock()
+        other.kept = False
+        return other
 
     def cancel(self) -> None:
         """Ask the server to cancel the running statement; callable from any thread."""
-        try:
-            self.connection.cancel_safe(timeout=2.0)
-        except psycopg.Error:
-            # A cancel that does not arrive leaves the statement to end by itself.
-            return
+        with self.changing:
+            if self.kept:
+                return
+            # A cancel may arrive late, and must not meet a statement of the next user.
+            self.keeper = None
+            try:
+                self.connection.cancel_safe(timeout=2.0)
+            except psycopg.Error:
+                # A cancel that does not arrive leaves the statement to end by itself.
+                return
 
     def rows(self, query: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Run one statement with ``$1`` parameters and return its rows."""

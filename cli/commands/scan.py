@@ -56,22 +56,23 @@ def scan_command(
         return _print_again(run if not fresh else None, as_json=as_json)
     with Stopping() as stopping:
         try:
-            scanner = Scanner(
-                database=where.open(remembered_target(run)),
-                stopping=stopping,
-                base=Path(config.get("scan", "runs", default=BASE)),
-                place=run,
-                fresh=fresh,
-                quiet=quiet,
-                verbose=verbose,
-                options={
-                    name: value
-                    for name, said in tuning.items()
-                    if (value := config.get("scan", name, said)) is not None
-                },
-                arguments=sys.argv[1:],
-            )
-            scans = scanner.scan(asked)
+            with where.open(remembered_target(run)).reusing() as database:
+                scanner = Scanner(
+                    database=database,
+                    stopping=stopping,
+                    base=Path(config.get("scan", "runs", default=BASE)),
+                    place=run,
+                    fresh=fresh,
+                    quiet=quiet,
+                    verbose=verbose,
+                    options={
+                        name: value
+                        for name, said in tuning.items()
+                        if (value := config.get("scan", name, said)) is not None
+                    },
+                    arguments=sys.argv[1:],
+                )
+                scans = scanner.scan(asked)
         except KeyboardInterrupt:
             output.note("pgmend: stopped before there was anything to go on with; run it again")
             return ExitCode.STOPPED

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -100,16 +100,18 @@ def run_recipe(
     ``repair`` raise.
     """
     started = time.monotonic()
-    database = connect(db)
     path = Path(place)
     asked = place_of(redis, redis_namespace)
     alone = recipe.before.alone and not live
-    work = Work(
-        database, recipe, path, decisions or Decisions(), jobs, memory, nice, on_progress, stop,
-        alone=alone,
-    )
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with owned(path), closing(work):
+    with ExitStack() as held:
+        database = held.enter_context(connect(db).reusing())
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        held.enter_context(owned(path))
+        work = Work(
+            database, recipe, path, decisions or Decisions(), jobs, memory, nice, on_progress,
+            stop, alone=alone,
+        )
+        held.callback(work.close)
         fit = fit_recipe(database, recipe)
         begun = work.sign(executing=False)
         before = look(database, recipe, redis=asked, live=live)

@@ -68,8 +68,20 @@ def scan(
     keys = [key_or_keys] if isinstance(key_or_keys, MatchKey) else list(key_or_keys)
     if not keys:
         raise UsageError("there is no key to scan for", hint="Give one MatchKey or more.")
-    database = connect(db)
     path = Path(run)
+    with connect(db).reusing() as database:
+        return _scanned(database, keys, path, options, fresh, on_progress)
+
+
+def _scanned(
+    database: Database,
+    keys: Sequence[MatchKey],
+    path: Path,
+    options: Options,
+    fresh: bool,
+    on_progress: OnProgress | None,
+) -> Run:
+    """Scan through one database; see ``scan``."""
     with database.open() as session:
         resolved = resolve_all(session, keys)
         table = load_scanned(session, resolved)

@@ -98,19 +98,20 @@ def scan_keys(database: Database, path: Path, asked: Asked) -> Iterator[Scanned]
     Raises what concerns the whole server; what concerns one table is in what it yields.
     """
     dbname = database.where.dbname
-    for label, keys in unique_keys(database):
-        asked.told(f"keys of {dbname}: {label}")
-        try:
-            usable, refused = usable_keys(database, keys)
-            for name, error in refused:
-                yield Scanned(table=label, key=name, refused=error)
-            if usable:
-                yield Scanned(table=label, run=_scan(database, path, label, usable, asked))
-        except RunInUse:
-            raise
-        except DedupeError as error:
-            # One table that cannot be read must not hide the others' duplicates.
-            yield Scanned(table=label, refused=error)
+    with database.reusing() as kept:
+        for label, keys in unique_keys(kept):
+            asked.told(f"keys of {dbname}: {label}")
+            try:
+                usable, refused = usable_keys(kept, keys)
+                for name, error in refused:
+                    yield Scanned(table=label, key=name, refused=error)
+                if usable:
+                    yield Scanned(table=label, run=_scan(kept, path, label, usable, asked))
+            except RunInUse:
+                raise
+            except DedupeError as error:
+                # One table that cannot be read must not hide the others' duplicates.
+                yield Scanned(table=label, refused=error)
 
 
 def _scan(
