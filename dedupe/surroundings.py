@@ -58,8 +58,8 @@ class Reference:
 class Surroundings:
     """The catalogs as one session has met them: what it was asked once it answers from memory.
 
-    To be made anew after anything of the schema may have been changed, and after an index
-    was rebuilt. Memory: a few kilobytes for each table.
+    To be made anew after anything of the schema may have been changed; where it was an index
+    alone, ``forget_indexes`` will do. Memory: a few kilobytes for each table.
     """
 
     def __init__(self, session: Session) -> None:
@@ -73,6 +73,15 @@ class Surroundings:
         #: of a child, the columns of a reference, and what is declared of it: the name of an
         #: index that finds its rows, if there is one
         self.finding: dict[tuple[int, tuple[str, ...], SoftReference | None], str | None] = {}
+
+    def forget_indexes(self, table: int) -> None:
+        """Forget what is known of the indexes of a table and of its partitions."""
+        family = self.relation(table).family
+        for oid in family:
+            for label, _ in self._unique.pop(oid, ()):
+                self._keys.pop(label, None)
+        for asked in [asked for asked in self.finding if asked[0] in family]:
+            del self.finding[asked]
 
     def find(self, name: str) -> int:
         """Return the oid of the table of a name; see ``find_relation``."""

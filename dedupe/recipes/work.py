@@ -299,17 +299,19 @@ class Work:
                 behind.remove(label)
                 key = self._aside(key, label)
             else:
-                if key.create is not None or not self._alone:
-                    # Its index is another one now.
+                if not self._alone:
+                    # Any index that took part may be another one now.
                     self._forget_catalogs()
+                elif key.create is not None:
+                    self._around.forget_indexes(plan.run.identity.table_oid)
                 return done
 
     def _aside(self, key: RecipeKey, label: str) -> RecipeKey:
         """Set an index aside; of the key's own, return the key that makes it unique again."""
-        self._forget_catalogs()
         with self._database.open_writer("pgmend recipe") as writer:
-            for oid, _ in _labelled(writer, label):
-                set_aside(writer, oid, lambda _: None)
+            for index, table, _ in _labelled(writer, label):
+                set_aside(writer, index, lambda _: None)
+                self._around.forget_indexes(table)
         return replace(key, create=key.name) if label == key.index else key
 
     def finish(self) -> bool:
@@ -338,15 +340,17 @@ class Work:
 
 def _comment(session: Session, label: str) -> str | None:
     """Return the comment of an index, by schema and name."""
-    return next((comment for _, comment in _labelled(session, label)), None)
+    return next((comment for *_, comment in _labelled(session, label)), None)
 
 
-def _labelled(session: Session, label: str) -> list[tuple[int, str | None]]:
+def _labelled(session: Session, label: str) -> list[tuple[int, int, str | None]]:
+    """Return index, table and comment."""
     return [
-        (oid, comment)
-        for oid, comment in session.rows(
-            "SELECT x.oid::int8, pg_catalog.obj_description(x.oid, 'pg_class')"
-            " FROM pg_catalog.pg_class x JOIN pg_catalog.pg_namespace n ON n.oid = x.relnamespace"
+        (index, table, comment)
+        for index, table, comment in session.rows(
+            "SELECT x.oid::int8, i.indrelid::int8, pg_catalog.obj_description(x.oid, 'pg_class')"
+            " FROM pg_catalog.pg_class x JOIN pg_catalog.pg_index i ON i.indexrelid = x.oid"
+            " JOIN pg_catalog.pg_namespace n ON n.oid = x.relnamespace"
             " WHERE n.nspname || '.' || x.relname = $1::text"
             " AND x.relkind::text = ANY ('{i,I}')",
             [label],

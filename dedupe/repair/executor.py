@@ -66,9 +66,10 @@ def repair(
     ``proved``: oids of indexes that an earlier repair in this process has proved, while nobody
     could damage them; those that this one proves are added. ``alone``: nobody else is connected,
     so a batch may be a whole round and hold its locks as long, with child rows found by reading
-    heaps, and indexes are built by the faster way that stops writers. ``around``: what an
-    earlier repair has read of the catalogs, while nobody changed the schema. ``stop`` ends it
-    between two batches.
+    heaps, indexes are built by the faster way that stops writers, and where no table has a
+    trigger or rule of its users, the role may switch triggers off and it is quicker, they are.
+    ``around``: what an earlier repair has read of the catalogs, while nobody changed the schema.
+    ``stop`` ends it between two batches.
 
     Writes: the rows of the plan and those that point at them, the journal in its schema,
     helper indexes on children (dropped at the end), the unique index. Locks: rows

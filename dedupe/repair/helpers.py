@@ -120,7 +120,12 @@ def helper_name(run: str, reference: Reference) -> str:
     if soft is not None:
         parts += [soft.kind, soft.type_column or "", *soft.path]
     told = zlib.crc32("\0".join(parts).encode("utf-8", "surrogateescape"))
-    return f"pgmend_{run}_{reference.child}_{told:08x}"
+    return f"{helper_prefix(run)}{reference.child}_{told:08x}"
+
+
+def helper_prefix(run: str) -> str:
+    """Return what the names of a run's helper indexes begin with."""
+    return f"pgmend_{run}_"
 
 
 def build_helper(

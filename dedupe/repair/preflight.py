@@ -17,6 +17,7 @@ from ..relation import Relation
 from ..session import Session
 from ..surroundings import Surroundings
 from .helpers import finding_index
+from .triggers import may_switch_off
 
 
 def obstacles(
@@ -59,7 +60,7 @@ def obstacles(
     twins = sorted(
         {one.relations[r.child].label for one in pointing for r in one.references if r.twin}
     )
-    if (triggers_off or twins) and not _may_switch_triggers_off(session):
+    if (triggers_off or twins) and not may_switch_off(session):
         found.append(
             (f"{', '.join(twins)} references the duplicated key itself, and deleting a row would"
              " take or strand what belongs to its twin: " if twins else "")
@@ -107,19 +108,6 @@ def _rights(
             [[relation.oid for relation, _ in wanted], [want for _, want in wanted]],
         )
     ]
-
-
-def _may_switch_triggers_off(session: Session) -> bool:
-    """Tell whether the role may set session_replication_role."""
-    granted = (
-        "pg_catalog.has_parameter_privilege('session_replication_role', 'SET')"
-        if session.version >= 150000
-        else "false"
-    )
-    (allowed,) = session.row(
-        f"SELECT rolsuper OR {granted} FROM pg_catalog.pg_roles WHERE rolname = current_user"
-    )
-    return bool(allowed)
 
 
 def _not_mine(

@@ -18,6 +18,7 @@ from .helpers import (
     drop_helper,
     finding_indexes,
     helper_name,
+    helper_prefix,
     usable_indexes,
 )
 from .proof import prove_or_rebuild
@@ -49,11 +50,11 @@ def prepare(
     say = telling.say
     provable: dict[int, None] = {}
     others: dict[int, None] = {}
+    for reference, child in _distinct(pointing):
+        _build_missing(writer, run, reference, child, untrusted, say, alone=alone)
+        for oid, method in usable_indexes(writer, reference, child):
+            (provable if method == "btree" else others)[oid] = None
     for references in pointing:
-        for reference, child in _distinct(references):
-            _build_missing(writer, run, reference, child, untrusted, say, alone=alone)
-            for oid, method in usable_indexes(writer, reference, child):
-                (provable if method == "btree" else others)[oid] = None
         for relation in references.relations.values():
             provable |= {
                 key.key.index_oid: None for key in relation.keys if key.key.index_oid is not None
@@ -94,23 +95,21 @@ def prepare_checks(
     have none; SHARE on them. Raises RepairStopped, FailureError.
     """
     telling.phase("preparing")
-    for references in pointing:
-        for reference, child in _distinct(references):
-            if reference.constraint is not None:
-                telling.check_stop()
-                _build_missing(
-                    writer, run, reference, child, untrusted, telling.say, alone=True
-                )
+    for reference, child in _distinct(pointing):
+        if reference.constraint is not None:
+            telling.check_stop()
+            _build_missing(writer, run, reference, child, untrusted, telling.say, alone=True)
 
 
-def _distinct(references: References) -> Iterator[tuple[Reference, Relation]]:
+def _distinct(pointing: Sequence[References]) -> Iterator[tuple[Reference, Relation]]:
     """Give each kind of reference once, with its child, those by the key itself left out."""
     looked: set[tuple[object, ...]] = set()
-    for reference in references.references:
-        alike = reference.child, reference.columns, reference.soft
-        if not reference.twin and alike not in looked:
-            looked.add(alike)
-            yield reference, references.relations[reference.child]
+    for references in pointing:
+        for reference in references.references:
+            alike = reference.child, reference.columns, reference.soft
+            if not reference.twin and alike not in looked:
+                looked.add(alike)
+                yield reference, references.relations[reference.child]
 
 
 def _build_missing(
@@ -129,8 +128,15 @@ def _build_missing(
         build_helper(writer, run, reference, child, say, alone=alone)
 
 
-def drop_helpers(writer: Writer, run: str, references: References) -> None:
-    """Drop the indexes that ``prepare`` built."""
-    for reference in references.references:
-        child = references.relations[reference.child]
-        drop_helper(writer, run, reference, child)
+def drop_helpers(writer: Writer, run: str, pointing: Sequence[References]) -> None:
+    """Drop the indexes that ``prepare`` built, and those that an earlier call left."""
+    there = {
+        name for (name,) in writer.rows(
+            "SELECT relname FROM pg_catalog.pg_class WHERE relkind::text = ANY ('{i,I}')"
+            " AND pg_catalog.starts_with(relname::text, $1::text)",
+            [helper_prefix(run)],
+        )
+    }
+    for reference, child in _distinct(pointing):
+        if helper_name(run, reference) in there:
+            drop_helper(writer, run, reference, child)

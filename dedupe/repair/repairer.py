@@ -38,6 +38,7 @@ from .resolving import resolve_references
 from .result import Result, summary
 from .taking import count_skipped, stuck
 from .telling import Telling
+from .triggers import better_off
 from .turns import Turns
 
 MOST_ROUNDS = 5
@@ -93,6 +94,8 @@ class Repairer:
             )
             lock_run(writer, self._run, self._telling)
             self._begin(writer)
+            if self._alone and better_off(writer, self._pointing, self._plan.losers):
+                self._triggers_off = True
             key = resolved_key(writer, self._plan.run, self._plan.key)
             turns = Turns(
                 writer, self._database, self._run, self._pointing, self._plan.policies, key,
@@ -105,8 +108,7 @@ class Repairer:
             left, rebuilt = self._rounds(writer, turns)
             if self._triggers_off:
                 self._prove_references(writer)
-            for references in self._pointing:
-                drop_helpers(writer, self._run, references)
+            drop_helpers(writer, self._run, self._pointing)
             with writer.writing():
                 writer.rows(
                     f"UPDATE {SCHEMA}.run SET state = $2::text, finished = pg_catalog.now()"

@@ -88,7 +88,8 @@ class Turns:
         self._by_heap = alone and losers <= _MOST_BY_HEAP and self._heap_is_quicker(losers)
         if self._by_heap:
             self._size = _LARGEST_BATCH
-            prepare_checks(writer, run, pointing, key.index_oid, telling)
+            if not triggers_off:
+                prepare_checks(writer, run, pointing, key.index_oid, telling)
             self._batches = self._searching(ByHeap())
         else:
             self._go_by_index()

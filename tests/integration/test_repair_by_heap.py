@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from dedupe import RepairProgress, SoftReference, repair
@@ -13,6 +15,11 @@ MAKE = (
     "CREATE TABLE people (id int8 PRIMARY KEY, mail text);"
     "CREATE UNIQUE INDEX people_mail ON people (mail);"
     "INSERT INTO people SELECT g, 'm' || g FROM generate_series(1, 50) g"
+)
+#: with one of a user's, triggers run, and those of foreign keys with them
+OWN_TRIGGER = (
+    "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+    "CREATE TRIGGER own AFTER INSERT ON orders EXECUTE FUNCTION nothing()"
 )
 TWINS = "INSERT INTO people SELECT 100 + g, 'm' || g FROM generate_series(1, 20) g"
 
@@ -119,8 +126,51 @@ def test_what_the_server_refuses_is_done_by_proved_indexes(shop: Shop) -> None:
     shop.server.execute(flag, [True])
     shop.server.execute(
         "CREATE TABLE orders (id int8 PRIMARY KEY, person int8 REFERENCES people);"
-        "INSERT INTO orders SELECT g, 100 + g FROM generate_series(1, 20) g"
+        "INSERT INTO orders SELECT g, 100 + g FROM generate_series(1, 20) g;" + OWN_TRIGGER
     )
     told = said(shop)
     assert any("every index that takes part is proved first" in one for one in told)
     assert any("people_pkey" in one and "it is rebuilt" in one for one in told)
+
+
+@pytest.mark.parametrize("own_trigger", [False, True])
+def test_foreign_keys_are_checked_row_by_row_only_beside_triggers_of_users(
+    shop: Shop, own_trigger: bool
+) -> None:
+    """Scenario: a repair of many rows that go, without a trigger of a user's, and with one.
+    Outcome: rows are moved and all references resolve; the index that foreign keys' checks go
+    by is asked only where triggers run.
+    """
+    shop.make(
+        MAKE, "people_mail", TWINS,
+        then="CREATE TABLE orders (id int8 PRIMARY KEY, person int8 REFERENCES people);"
+        "CREATE INDEX orders_person ON orders (person);"
+        "INSERT INTO orders SELECT g, g FROM generate_series(1, 50) g;"
+        "INSERT INTO orders SELECT 1000 + g, 100 + g FROM generate_series(1, 20) g;"
+        # So many that a check goes by the index.
+        "INSERT INTO orders SELECT 2000 + g, 50 FROM generate_series(1, 5000) g;"
+        "ANALYZE orders;"
+        + (OWN_TRIGGER if own_trigger else ""),
+    )
+    before = asked(shop)
+    made = shop.planned("people_mail")
+    repair(made, db=shop.dsn, execute=True, reason="test", alone=True)
+    assert (asked(shop) > before) == own_trigger
+    assert shop.rows(
+        "SELECT count(*), count(p.id), count(DISTINCT o.person) FROM orders o"
+        " LEFT JOIN people p ON p.id = o.person"
+    ) == [(5070, 5070, 50)]
+
+
+def asked(shop: Shop) -> int:
+    """Count how often the index of the orders was asked; a session tells when it ends."""
+    limit = time.monotonic() + 20
+    while shop.rows(
+        "SELECT FROM pg_stat_activity WHERE datname = current_database()"
+        " AND backend_type = 'client backend' AND application_name ~ '^pgmend'"
+    ):
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+    (count,) = shop.rows("SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname"
+                         " = 'orders_person'")
+    return int(count)
