@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from dedupe.lab import Server
+from dedupe.lab.instance import create_schema
 from migrations_check import Asked, Finding, Report, check_server
 
+from .apps import Instance
 from .servers import MAJORS, of_major, run
 
 _numbers = count(1)
@@ -69,3 +71,20 @@ def checked(
     server.create_database(name)
     yield Checked(server, name, tmp_path)
     run(server.dsn(), f"DROP DATABASE {name}")
+
+
+@pytest.fixture
+def instance(servers: Callable[[int], Server], tmp_path: Path) -> Iterator[Instance]:
+    """Give an empty database for an application."""
+    server = servers(MAJORS[0])
+    name = f"app_{next(_numbers)}"
+    server.create_database(name)
+    yield Instance(server, name, tmp_path)
+    run(server.dsn(), f"DROP DATABASE {name}")
+
+
+@pytest.fixture
+def mastodon(instance: Instance) -> Instance:
+    """Give an empty Mastodon 3.5.3."""
+    create_schema(instance.dsn, "3.5.3")
+    return instance
