@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from dedupe.errors import DedupeError, UsageError
+from dedupe.errors import DedupeError, NotARunDirectory, RunInUse, RunMismatch, UsageError
 
 Severity = Literal["blocker", "warning"]
 
@@ -126,7 +126,10 @@ class Voice:
         try:
             yield from said
         except DedupeError as error:
-            if type(error) is UsageError:
+            # Those about a directory of scans are about what --run named.
+            if type(error) is UsageError or isinstance(
+                error, (NotARunDirectory, RunInUse, RunMismatch)
+            ):
                 raise
             hint = f" {error.hint}" if error.hint else ""
             yield self.unseen(what, f"{error.message}.{hint}")

@@ -14,7 +14,6 @@ from dedupe.lab.instance import create_schema
 from migrations_check.releases.data import data, releases
 
 from .apps import Instance, migrations
-from .servers import run
 
 RULE = "app-migrations"
 
@@ -118,9 +117,8 @@ def test_a_half_run_concurrent_migration_is_a_blocker_until_its_remedy(
     (found,) = mastodon.check("4.0.2").report.blockers
     assert "its index is there" in found.message
     mastodon.run("INSERT INTO schema_migrations VALUES ('20221025171544')")
-    assert mastodon.told("4.0.2", RULE) == [
-        ("warning", "public.schema_migrations", message)
-        for _, _, message in mastodon.told("4.0.2", RULE)]
+    # Of 4.0 something ran now, and the rest did not.
+    assert {severity for severity, _, _ in mastodon.told("4.0.2", RULE)} == {"warning"}
 
 
 def test_a_column_that_a_half_run_migration_left_is_a_blocker(mastodon: Instance) -> None:
@@ -186,14 +184,13 @@ def test_there_is_no_way_down(instance: Instance) -> None:
 
 def test_a_role_without_the_right_is_told_which(instance: Instance) -> None:
     instance.ran(migrations("4.2.0"), "app")
-    run(instance.server.dsn(), "DROP ROLE IF EXISTS reader_of_app", "CREATE ROLE reader_of_app LOGIN")
-    other = Instance(instance.server, instance.dbname, instance.where)
+    instance.run("CREATE ROLE reader_of_app LOGIN")
     dsn = psycopg.conninfo.make_conninfo(instance.dsn, user="reader_of_app")
     from migrations_check import AppAsked, check_mastodon
 
-    asked = AppAsked(run=other.where / "keys")
+    asked = AppAsked(run=instance.where / "keys")
     try:
-        with pytest.raises(PermissionDenied, match="may not read app.schema_migrations") as told:
+        with pytest.raises(PermissionDenied, match=r"may not read app\.schema_migrations") as told:
             check_mastodon(dsn, "4.2.0", asked)
         assert told.value.hint is not None
         for statement in told.value.hint.removeprefix("As its owner: ").split("; "):
