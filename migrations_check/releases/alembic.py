@@ -71,10 +71,11 @@ def _heads(voice: Voice, applied: Applied, files: History, rows: list[str]) -> I
     for one in rows:
         behind = [other for other in rows if other != one and one in files.reached([other])]
         if behind:
-            yield voice.warning(
+            yield voice.blocker(
                 applied.label,
-                f"it has a row for {one} and one for {behind[0]}, which comes behind it: each row"
-                " is to be a head of its own, and Alembic may refuse or run revisions twice",
+                f"it has a row for {one} and one for {behind[0]}, which comes behind it: Alembic"
+                f' ends with "Requested revision {behind[0]} overlaps with other requested'
+                f' revisions {one}"',
                 f"DELETE FROM {applied.table} WHERE version_num = '{one}' (look first that all"
                 " revisions up to the other one ran)",
             )

@@ -84,7 +84,7 @@ def read_history(directories: Sequence[Path], voice: Voice) -> History:
                 "move it out of the directory of the revisions",
             ))
         elif revision.id in found:
-            said.append(voice.blocker(
+            said.append(voice.warning(
                 str(path),
                 f"it is the revision {revision.id}, as {found[revision.id].path} is: Alembic runs"
                 " one of them and never the other",

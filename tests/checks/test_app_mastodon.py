@@ -25,14 +25,15 @@ def test_no_false_alarm_on_the_newest(instance: Instance) -> None:
     assert (found.report.findings, found.report.unseen) == ((), ())
 
 
-def test_no_false_alarm_on_3_5_3(mastodon: Instance) -> None:
-    found = mastodon.check("3.5.3")
+def test_no_false_alarm_on_3_5_3(instance: Instance) -> None:
+    create_schema(instance.dsn, "3.5.3")
+    found = instance.check("3.5.3")
     assert (found.installed, found.pending) == ("3.5.2 to 3.5.3", ())
     assert (found.report.findings, found.report.unseen) == ((), ())
-    found = mastodon.check("4.0.2")
+    found = instance.check("4.0.2")
     assert (found.report.findings, len(found.pending)) == ((), 27)
     assert [one.object for one in found.report.unseen] == ["programs"]
-    found = mastodon.check("4.7.0")
+    found = instance.check("4.7.0")
     assert {(one.rule, one.severity) for one in found.report.findings} == {
         ("app-steps", "warning")}
 
@@ -89,19 +90,20 @@ def test_a_patch_release_that_was_not_looked_at_is_unseen(instance: Instance) ->
 
 
 def test_a_half_run_concurrent_migration_is_a_blocker_until_its_remedy(
-    mastodon: Instance
+    instance: Instance
 ) -> None:
     """Scenario: the build of a unique index of 4.0 met duplicates, or was stopped."""
-    mastodon.run(
+    instance.ran(migrations("3.5.2"))
+    instance.run(
         "CREATE TABLE ip_blocks (ip inet, severity int, created_at timestamp,"
         " updated_at timestamp)",
         "INSERT INTO ip_blocks (ip, severity, created_at, updated_at)"
         " SELECT '10.0.0.1', 0, now(), now() FROM generate_series(1, 2)",
     )
     with pytest.raises(psycopg.errors.UniqueViolation):
-        mastodon.run("CREATE UNIQUE INDEX CONCURRENTLY index_ip_blocks_on_ip ON ip_blocks (ip)")
-    mastodon.run("TRUNCATE ip_blocks")
-    report = mastodon.check("4.0.2").report
+        instance.run("CREATE UNIQUE INDEX CONCURRENTLY index_ip_blocks_on_ip ON ip_blocks (ip)")
+    instance.run("TRUNCATE ip_blocks")
+    report = instance.check("4.0.2").report
     (found,) = report.blockers
     assert (found.rule, found.object) == (RULE, "public.index_ip_blocks_on_ip")
     assert "20221025171544 is half run: its invalid index is there" in found.message
@@ -110,23 +112,24 @@ def test_a_half_run_concurrent_migration_is_a_blocker_until_its_remedy(
     # What Rails would do fails now, and works after the remedy.
     make = "CREATE UNIQUE INDEX index_ip_blocks_on_ip ON ip_blocks (ip)"
     with pytest.raises(psycopg.errors.DuplicateTable):
-        mastodon.run(make)
-    mastodon.run(remedy)
-    assert mastodon.check("4.0.2").report.findings == ()
-    mastodon.run(make)
-    (found,) = mastodon.check("4.0.2").report.blockers
+        instance.run(make)
+    instance.run(remedy)
+    assert instance.check("4.0.2").report.findings == ()
+    instance.run(make)
+    (found,) = instance.check("4.0.2").report.blockers
     assert "its index is there" in found.message
-    mastodon.run("INSERT INTO schema_migrations VALUES ('20221025171544')")
+    instance.run("INSERT INTO schema_migrations VALUES ('20221025171544')")
     # Of 4.0 something ran now, and the rest did not.
-    assert {severity for severity, _, _ in mastodon.told("4.0.2", RULE)} == {"warning"}
+    assert {severity for severity, _, _ in instance.told("4.0.2", RULE)} == {"warning"}
 
 
-def test_a_column_that_a_half_run_migration_left_is_a_blocker(mastodon: Instance) -> None:
-    mastodon.run("ALTER TABLE users ADD COLUMN role_id bigint")
-    (found,) = mastodon.check("4.0.2").report.blockers
+def test_a_column_that_a_half_run_migration_left_is_a_blocker(instance: Instance) -> None:
+    instance.ran(migrations("3.5.2"))
+    instance.run("CREATE TABLE users (id bigint, role_id bigint)")
+    (found,) = instance.check("4.0.2").report.blockers
     assert found.object == "public.users.role_id"
-    mastodon.run(found.remedy.partition(" (look")[0])
-    assert mastodon.check("4.0.2").report.findings == ()
+    instance.run(found.remedy.partition(" (look")[0])
+    assert instance.check("4.0.2").report.findings == ()
 
 
 def test_a_hostile_schema_is_only_a_name(instance: Instance) -> None:
@@ -201,7 +204,7 @@ def test_a_role_without_the_right_is_told_which(instance: Instance) -> None:
 
 
 @pytest.mark.parametrize(("major", "to", "needed"), [
-    (13, "4.4.22", None), (13, "4.5.0", 14), (10, "4.2.0", None), (10, "4.3.0", 12)])
+    (13, "4.4.22", None), (13, "4.5.0", 14)])
 def test_the_server_is_held_against_the_release(
     servers: Callable[[int], Server], tmp_path: Path, major: int, to: str, needed: int | None
 ) -> None:

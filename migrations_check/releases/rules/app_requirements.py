@@ -30,10 +30,11 @@ def look(at: Scene) -> Iterator[Said]:
         )
     for entry in data()["excluded"]:
         if since(release, entry["since"]) and entry["first"] <= version <= entry["last"]:
-            yield at.warning(
+            said = at.blocker if at.pending else at.warning
+            yield said(
                 "PostgreSQL",
-                f"{name} excludes PostgreSQL {spoken}: indexes that are built CONCURRENTLY, as its"
-                " migrations do, may lack rows there",
+                f"{name} excludes PostgreSQL {spoken}, where indexes that are built CONCURRENTLY"
+                " may lack rows: its migrations build such ones, and end at the first of them",
                 f"install the newest minor version of PostgreSQL {at.catalog.major} first",
             )
     yield from _redis(at)
