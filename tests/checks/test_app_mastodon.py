@@ -123,6 +123,18 @@ def test_a_half_run_concurrent_migration_is_a_blocker_until_its_remedy(
     assert {severity for severity, _, _ in instance.told("4.0.2", RULE)} == {"warning"}
 
 
+def test_an_index_that_became_a_constraint_is_only_written_down(instance: Instance) -> None:
+    """Scenario: both migrations ran, and the row of the first one got lost."""
+    instance.ran(migrations("4.2.0") - {"20230803082451"})
+    instance.run("CREATE TABLE preview_cards_statuses (status_id bigint, preview_card_id bigint,"
+                 " CONSTRAINT preview_cards_statuses_pkey"
+                 " PRIMARY KEY (status_id, preview_card_id))")
+    (found,) = instance.check("4.2.0").report.findings
+    assert "its constraint is there" in found.message
+    instance.run(found.remedy.partition("; then")[0])
+    assert instance.check("4.2.0").report.findings == ()
+
+
 def test_a_column_that_a_half_run_migration_left_is_a_blocker(instance: Instance) -> None:
     instance.ran(migrations("3.5.2"))
     instance.run("CREATE TABLE users (id bigint, role_id bigint)")

@@ -72,9 +72,11 @@ def _half_run(at: Scene) -> list[tuple[dict[str, Any], str, str]]:
         if entry["migration"] in (at.pending | at.standing.lacking)
     ]
     there = {
-        (table, index): bool(valid)
-        for table, index, valid in at.catalog.rows(
-            "SELECT t.relname, c.relname, i.indisvalid AND i.indisready"
+        (table, index): what
+        for table, index, what in at.catalog.rows(
+            "SELECT t.relname, c.relname, CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_constraint k"
+            " WHERE k.conindid = c.oid AND k.contype IN ('p', 'u')) THEN 'constraint'"
+            " WHEN i.indisvalid AND i.indisready THEN 'index' ELSE 'invalid index' END"
             " FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
             " JOIN pg_catalog.pg_class t ON t.oid = i.indrelid"
             " JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace"
@@ -84,9 +86,9 @@ def _half_run(at: Scene) -> list[tuple[dict[str, Any], str, str]]:
     }
     found = []
     for entry in wanted:
-        valid = there.get((entry["table"], entry["index"]))
-        if valid is not None:
-            found.append((entry, "index" if valid else "invalid index", entry["index"]))
+        what = there.get((entry["table"], entry["index"]))
+        if what is not None:
+            found.append((entry, what, entry["index"]))
         elif "column" in entry and entry["column"] in at.columns(entry["table"]):
             found.append((entry, "column", f"{entry['table']}.{entry['column']}"))
     return found
@@ -100,6 +102,13 @@ def _told(at: Scene, entry: dict[str, Any], what: str, name: str) -> Said:
             column=sql.Identifier(entry["column"]),
         ).as_string()
         undo += " (look first that it is empty)"
+    elif what == "constraint":
+        # A later migration made it of the index, and would not make it again.
+        row = sql.SQL("INSERT INTO {table} (version) VALUES ({version})").format(
+            table=sql.Identifier(at.applied.schema, at.applied.table),
+            version=sql.Literal(entry["migration"]),
+        )
+        undo = row.as_string()
     else:
         undo = f"DROP INDEX CONCURRENTLY {at.sql(entry['index'])}"
     why = (
