@@ -47,7 +47,8 @@ def print_migrated(found: Migrated, report: Report, *, as_json: bool) -> None:
     print(f"to run: {_spanned(found.pending)}")
     if found.unknown:
         of = "".join(f", {count} of them of {name}" for name, count in found.forks.items())
-        print(f"of others: {one_line(_spanned(found.unknown))}{of}")
+        what = "without a file" if found.installed is None else "of others"
+        print(f"{what}: {one_line(_spanned(found.unknown))}{of}")
     print_report(report, as_json=False)
 
 

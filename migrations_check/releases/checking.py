@@ -59,12 +59,12 @@ def check_mastodon(dsn: str, to: str, asked: AppAsked) -> Migrated:
             catalog, "schema_migrations", "version", schema=asked.schema, whose="a Mastodon"
         )
         where = standing(applied)
-        if releases().index(goal.release) < releases().index(where.release):
+        if releases().index(goal.release) < releases().index(where.reached):
             raise UsageError(
-                f"the database is at Mastodon {where.release.name}, and {goal.name} is older:"
+                f"the database is at Mastodon {where.reached.name}, and {goal.name} is older:"
                 " there is no way down",
                 hint="Restore a snapshot from before the upgrade to go back.",
-                installed=where.release.name, to=goal.name,
+                installed=where.reached.name, to=goal.name,
             )
         scene = Scene(
             rule="", catalog=catalog, applied=applied, standing=where, target=goal, asked=asked,

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from dedupe.errors import UsageError
 
-_VERSION = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?")
+_VERSION = re.compile(r"v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class NewKey:
     #: columns without which the key says nothing yet
     needs: tuple[str, ...]
     duplicates: Literal["fail", "lose", "delete"]
-    #: what is lost, or empty
+    #: what it does with duplicates, or empty
     message: str
 
 
@@ -140,7 +140,7 @@ def target(text: str) -> Target:
 
 def _unknown(text: str) -> UsageError:
     names = [name for one in releases() for name in dict.fromkeys((one.first, one.seen))]
-    wanted = [int(number) for number in re.findall(r"\d+", text)[:3]]
+    wanted = [int(number) for number in re.findall(r"\d{1,6}", text)[:3]]
     below = [name for name in names if list(_numbers(name)) <= wanted]
     if wanted > list(_numbers(names[-1])):
         hint = f"The newest that is known is {names[-1]}; a newer pgmend may know more."

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 from dedupe.errors import UsageError
 
@@ -26,27 +26,35 @@ def text_of(path: Path, hint: str) -> str:
         ) from error
 
 
-def below(directory: Path, pattern: str) -> Iterator[Path]:
-    """Yield the files below a directory by a pattern, in the order of their paths.
+def matching(directories: Sequence[Path], pattern: str) -> Iterator[Path]:
+    """Yield the files of some directories by a pattern, each once, however it is reached.
 
-    Raises UsageError: it cannot be listed.
+    Raises UsageError: a directory cannot be listed.
     """
+    files = {path.resolve(): path for one in directories for path in _below(one, pattern)}
+    yield from files.values()
+
+
+def _below(directory: Path, pattern: str) -> list[Path]:
     hint = "Name the directory that holds the migrations, such as db/migrate."
     try:
         # A glob passes over what it may not list.
-        for place in (directory, *(one for one in directory.rglob("*") if one.is_dir())):
+        deep = directory.rglob("*") if pattern.startswith("**") else ()
+        for place in (directory, *(one for one in deep if one.is_dir())):
             next(place.iterdir(), None)
-        found = sorted(one for one in directory.glob(pattern) if one.is_file())
+        return sorted(one for one in directory.glob(pattern) if one.is_file())
     except OSError as error:
         raise UsageError(
             f"cannot list {error.filename or directory}: {error.strerror}", hint=hint,
             path=str(directory),
         ) from error
-    yield from found
 
 
 def variables(path: Path) -> Mapping[str, str]:
     """Read a file of environment variables; one without a value is empty. Raises UsageError."""
     text = text_of(path, "Name the file that Mastodon's services read: .env.production.")
-    found = dotenv_values(stream=io.StringIO(text), interpolate=False)
-    return {name: value or "" for name, value in found.items()}
+    # A line that is no assignment is Mastodon's to complain about.
+    return {
+        binding.key: binding.value or ""
+        for binding in parse_stream(io.StringIO(text)) if binding.key is not None
+    }

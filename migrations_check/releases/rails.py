@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..findings import Said, Voice
 from .applied import Applied
-from .files import below, text_of
+from .files import matching, text_of
 from .rules.app_migrations import spanned
 
 #: what Rails' own pattern of files lets through, and what it then takes for a migration
@@ -52,13 +52,14 @@ def read_files(directories: Sequence[Path], voice: Voice) -> Files:
     found: dict[int, Migration] = {}
     names: dict[str, Migration] = {}
     said: list[Said] = []
-    for path in dict.fromkeys(path for one in directories for path in below(one, "**/*.rb")):
+    for path in matching(directories, "**/*.rb"):
         accepted = _ACCEPTED.fullmatch(path.name)
         if accepted is None:
             said.append(_refused(voice, path))
             continue
         migration = Migration(
-            path=path, version=accepted[1], name=accepted[2].replace("_", "") + accepted[3],
+            path=path, version=accepted[1],
+            name="".join(part.capitalize() for part in accepted[2].split("_")),
             text=tuple(_said_by(text_of(path, _HINT))),
         )
         for other, what in (
@@ -93,7 +94,7 @@ def compare(
     have no file.
     """
     said: list[Said] = [*files.said, *(installed.said if installed else ())]
-    ran = {int(one): one for one in applied.versions if re.fullmatch("[0-9]+", one)}
+    ran = {int(one): one for one in applied.versions if re.fullmatch("[0-9]{1,99}", one)}
     odd = sorted(applied.versions - set(ran.values()))
     if odd:
         said.append(voice.warning(

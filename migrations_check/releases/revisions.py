@@ -15,7 +15,7 @@ from pathlib import Path
 from dedupe.errors import UsageError
 
 from ..findings import Said, Voice
-from .files import below, text_of
+from .files import matching, text_of
 
 _HINT = "Give pgmend the right to read it, or run it as the application's user."
 _NOT_RUN = "pgmend reads the files and does not run them: write the value itself."
@@ -73,7 +73,7 @@ def read_history(directories: Sequence[Path], voice: Voice) -> History:
     """
     found: dict[str, Revision] = {}
     said: list[Said] = []
-    for path in dict.fromkeys(path for one in directories for path in below(one, "*.py")):
+    for path in matching(directories, "*.py"):
         if path.name.startswith((".#", "__init__")):
             continue
         revision = _revision(path)

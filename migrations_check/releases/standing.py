@@ -20,6 +20,8 @@ class Standing:
 
     #: the newest release of which anything ran
     release: Release
+    #: the newest that cannot be gone back behind: it ran whole, or for the greater part
+    reached: Release
     #: what of its migrations did not run
     lacking: frozenset[str]
     #: what ran and is of no release
@@ -52,4 +54,12 @@ def standing(applied: Applied) -> Standing:
             hint=f"Upgrade to {oldest.first} first, as its release notes say:"
             f" https://github.com/mastodon/mastodon/releases/tag/v{oldest.first}",
         )
-    return Standing(release=release, lacking=lacking, unknown=versions - known())
+    # A fork may have taken over single migrations of a later release.
+    reached = next(
+        (one for one in reversed(releases())
+         if one.versions <= versions or 2 * len(versions & one.added) > len(one.added)),
+        release,
+    )
+    return Standing(
+        release=release, reached=reached, lacking=lacking, unknown=versions - known()
+    )

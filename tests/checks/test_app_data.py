@@ -73,6 +73,7 @@ def test_a_target_is_found_by_its_name(text: str, first: str, name: str, seen: b
     ("4.8.0", "newest that is known is 4.7.0"), ("5", "newest that is known is 4.7.0"),
     ("3.6.0", "Did you mean 3.5.3?"), ("2.9.4", "Did you mean 3.0.0?"),
     ("latest", "Known are 3.0.0 to 4.7.0"), ("4.6.0-rc.1", "Did you mean 4.6.0?"),
+    ("4." + "9" * 5000, "newest that is known"),
     ("", "Known are 3.0.0 to 4.7.0"), ("4.5.0\n; DROP", "Did you mean 4.5.0?"),
 ])
 def test_an_unknown_target_names_the_nearest(text: str, hint: str) -> None:

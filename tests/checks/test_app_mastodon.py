@@ -197,6 +197,16 @@ def test_there_is_no_way_down(instance: Instance) -> None:
         instance.check("4.1.0")
 
 
+def test_a_migration_that_a_fork_took_over_is_no_release(instance: Instance) -> None:
+    """Scenario: a fork of 4.2 with one migration of 4.3."""
+    instance.ran([*migrations("4.2.0"), "20231018192110"])
+    found = instance.check("4.2.0")
+    assert [one.severity for one in found.report.findings] == ["warning", "warning"]
+    assert found.report.blockers == ()
+    with pytest.raises(UsageError, match="there is no way down"):
+        instance.check("4.1.0")
+
+
 def test_a_role_without_the_right_is_told_which(instance: Instance) -> None:
     instance.ran(migrations("4.2.0"), "app")
     instance.run("CREATE ROLE reader_of_app LOGIN")

@@ -121,16 +121,18 @@ def test_names_that_rails_does_not_take(
 
 
 def test_a_directory_named_twice_is_read_once(rails: Instance, tmp_path: Path) -> None:
-    new = write(tmp_path / "new", "10_a", "20_b", "30_c")
-    assert check_rails(rails.dsn, [new, new], [new]).report.findings == ()
+    new = write(tmp_path / "new", "10_a_bc", "20_ab_c", "30_c")
+    other = tmp_path / "x" / ".." / "new"
+    (tmp_path / "x").mkdir()
+    assert check_rails(rails.dsn, [new, new, other, tmp_path], [new]).report.findings == ()
 
 
 def test_rows_that_are_no_numbers_are_told(rails: Instance, tmp_path: Path) -> None:
-    rails.run("INSERT INTO schema_migrations VALUES ('twenty'), ('')")
+    rails.run("INSERT INTO schema_migrations VALUES ('twenty'), (''), (repeat('1', 2000))")
     new = write(tmp_path / "new", "10_a", "20_b", "30_c")
     found = check_rails(rails.dsn, [new], [new])
     assert told(found) == [("warning", "public.schema_migrations")]
-    assert found.unknown == ("", "twenty")
+    assert found.unknown == ("", "1" * 2000, "twenty")
 
 
 def test_a_directory_without_migrations_is_unseen(rails: Instance, tmp_path: Path) -> None:

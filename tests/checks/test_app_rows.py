@@ -118,7 +118,7 @@ def test_rows_that_the_release_deletes_are_counted(instance: Instance) -> None:
 
 @pytest.mark.parametrize(("text", "blocked"), [
     (f"OTP_SECRET=hush\r\n{SECRETS}", []),
-    (f"\ufeff# comment\nexport OTP_SECRET='hush'\n{SECRETS}", []),
+    (f"\ufeff# comment\nexport OTP_SECRET='hush'\n= 1\nBAD LINE\n{SECRETS}X='open", []),
     (SECRETS, ["it does not set OTP_SECRET: the migration 20240307180905 fails"]),
     ("OTP_SECRET=hush\nACTIVE_RECORD_ENCRYPTION_PRIMARY_KEY=\n", [
         ("it does not set ACTIVE_RECORD_ENCRYPTION_DETERMINISTIC_KEY,"

@@ -82,10 +82,8 @@ def _of_table(at: Scene, scanned: Scanned, keys: dict[str, NewKey]) -> Iterator[
         said = at.warning if key.duplicates == "delete" else at.blocker
         if key.duplicates == "fail":
             message += "it fails at them, and the upgrade stops there"
-        elif key.duplicates == "lose":
-            message += key.message
         else:
-            message += "it keeps one of each and deletes the others"
+            message += key.message or "it keeps one of each and deletes the others"
         yield said(
             at.named(found.name), message,
             f"pgmend plan {run} --key {shlex.quote(found.name)} --keep oldest, and then:"
