@@ -73,6 +73,10 @@ class NewKey:
     duplicates: Literal["fail", "lose", "delete"]
     #: what it does with duplicates, or empty
     message: str
+    #: what a person has to decide, or empty
+    remedy: str
+    #: whether the recipe for Mastodon repairs them
+    recipe: bool
 
 
 @cache
@@ -107,6 +111,7 @@ def new_keys(migrations: frozenset[str]) -> list[NewKey]:
             key=tuple(entry["key"]), where=entry.get("where"),
             needs=tuple(entry.get("needs", entry["key"])),
             duplicates=entry["duplicates"], message=entry.get("message", ""),
+            remedy=entry.get("remedy", ""), recipe=entry.get("recipe", False),
         )
         for entry in data()["key"]
         if entry["migration"] in migrations

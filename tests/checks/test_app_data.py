@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import resources
 
 import pytest
 
@@ -41,6 +42,10 @@ def test_the_sets_have_the_counts_and_ends_of_the_releases(line: str) -> None:
     assert (len(release.pre), len(release.post)) == (int(pres), int(posts))
 
 
+def _recipe() -> str:
+    return resources.files("dedupe.recipes").joinpath("mastodon.toml").read_text("utf-8")
+
+
 def test_every_entry_names_what_there_is() -> None:
     assert all(re.fullmatch(r"\d{14}", one) for one in known())
     for entry, release in zip(data()["release"], releases(), strict=True):
@@ -53,6 +58,10 @@ def test_every_entry_names_what_there_is() -> None:
             if "since" in entry and "migration" in entry:
                 assert entry["migration"] in migrations(entry["since"])
     assert len({(one.table, one.index, one.migration) for one in new_keys(known())}) == 16
+    steps = set(re.findall(r'^index = "(\w+)"', _recipe(), re.MULTILINE))
+    assert {one.index for one in new_keys(known()) if one.recipe} <= steps
+    assert all(one.message and one.remedy for one in new_keys(known())
+               if one.duplicates == "lose")
     assert not {one for entry in data()["fork"] for one in entry["versions"]} & known()
 
 

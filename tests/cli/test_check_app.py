@@ -34,7 +34,10 @@ def test_a_blocker_is_4_and_its_remedy_can_be_run(pgmend: Command, mastodon: Con
     assert first == "public.schema_migrations: Mastodon 4.6.0 to 4.6.5 -> 4.7.0"
     assert pending == "to run: 27, 20260618114230 to 20260812154114"
     assert blocker.startswith("blocker: public.index_accounts_on_uri [app-keys]: 2 rows of")
-    words = remedy.removeprefix("  remedy: pgmend ").partition(", and then: ")[0].split()
+    look, _, plan = remedy.removeprefix("  remedy: pgmend ").partition("; or: pgmend ")
+    listed = pgmend(*look.partition(" lists them")[0].split())
+    assert (listed.returncode, listed.stdout.count("accounts (0,")) == (0, 2)
+    words = plan.partition(", and then: ")[0].split()
     planned = pgmend(*words)
     assert planned.returncode == 0, planned.stderr
     assert "1 group" in planned.stdout

@@ -84,11 +84,15 @@ def _of_table(at: Scene, scanned: Scanned, keys: dict[str, NewKey]) -> Iterator[
             message += "it fails at them, and the upgrade stops there"
         else:
             message += key.message or "it keeps one of each and deletes the others"
-        yield said(
-            at.named(found.name), message,
+        remedy = (
             f"pgmend plan {run} --key {shlex.quote(found.name)} --keep oldest, and then:"
-            f" pgmend repair {run} --execute",
+            f" pgmend repair {run} --execute"
         )
+        if key.recipe:
+            remedy = "pgmend recipe run mastodon --run fix, and then: the same with --execute"
+        elif key.remedy:
+            remedy = f"pgmend groups {run} lists them: {key.remedy}; or: {remedy}"
+        yield said(at.named(found.name), message, remedy)
     if broken := scanned.run.unreadable:
         yield at.blocker(
             scanned.table,
