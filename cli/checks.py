@@ -12,7 +12,13 @@ from typing import Any, TypeVar
 import click
 
 from dedupe.errors import UsageError
-from migrations_check import COMPOSE_RULES, SERVER_RULES, Ignored, Report
+from migrations_check import (
+    COMPOSE_RULES,
+    DATABASE_RULES,
+    SERVER_RULES,
+    Ignored,
+    Report,
+)
 
 from .config import DEFAULT_FILE, Config, check_kind, unknown
 from .exits import ExitCode
@@ -21,7 +27,7 @@ from .output import FORMAT_VERSION, counted, one_line, print_json, styled
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: every rule of every check: one settings file serves them all
-KNOWN_RULES: tuple[str, ...] = (*SERVER_RULES, *COMPOSE_RULES)
+KNOWN_RULES: tuple[str, ...] = (*SERVER_RULES, *COMPOSE_RULES, *DATABASE_RULES)
 
 
 def ignore_option(command: F) -> F:

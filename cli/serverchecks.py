@@ -34,13 +34,13 @@ def asked_of(config: Config, where: Connecting, given: dict[str, Any]) -> Asked:
         only=given["only"],
         quick=given["quick"],
         jobs=config.get("scan", "jobs", given["jobs"], 2),
-        run=given["run"] or _place(Path(config.get("scan", "runs", default=BASE)), where),
+        run=given["run"] or place_of(config, where, "check"),
         expected=given["expected"],
         new_bindir=_path(given["new_bindir"]),
         old_bindir=_path(given["old_bindir"]),
         guard=guard,
         demand=demand,
-        told=(lambda _: None) if quiet else _teller(),
+        told=teller(quiet=quiet),
     )
 
 
@@ -48,12 +48,13 @@ def _path(text: str | None) -> Path | None:
     return None if text is None else Path(text).expanduser().absolute()
 
 
-def _place(base: Path, where: Connecting) -> Path:
+def place_of(config: Config, where: Connecting, what: str) -> Path:
     """Choose the unfinished keys' directory of the same target, else a new one."""
+    base = Path(config.get("scan", "runs", default=BASE))
     target = "\n".join(
         f"{name}={value}" for name, value in sorted(where.settings.items()) if name != "password"
     )
-    name = f"check-{plain_name(where.settings.get('host', 'local'))}"
+    name = f"{what}-{plain_name(where.settings.get('host', 'local'))}"
     name += f"-{hashlib.sha256(target.encode()).hexdigest()[:8]}"
     for known in sorted(base.glob(f"{name}-*")):
         if unfinished_keys(known):
@@ -61,7 +62,10 @@ def _place(base: Path, where: Connecting) -> Path:
     return base / f"{name}-{secrets.token_hex(4)}"
 
 
-def _teller() -> Callable[[str], None]:
+def teller(*, quiet: bool) -> Callable[[str], None]:
+    """Return what tells of the progress, at most every ten seconds; quiet: nothing."""
+    if quiet:
+        return lambda _: None
     last = 0.0
 
     def tell(text: str) -> None:

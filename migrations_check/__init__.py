@@ -9,6 +9,8 @@ from .app.checking import Composed, check_compose
 from .app.rules import RULES as APP_RULES
 from .app.writing import revert_compose, write_compose
 from .findings import Finding, Ignored, Report, Unseen
+from .releases import RULES as RELEASE_RULES
+from .releases import AppAsked, Migrated, check_alembic, check_mastodon, check_rails
 from .server import NEWEST as NEWEST_MAJOR
 from .server import RULES, Asked, Checked, check_server, unfinished_keys
 from .snapshots.gate import Demand, duration, require_snapshot, required, spoken
@@ -21,11 +23,15 @@ from .snapshots.status import Standing, Status, status
 SERVER_RULES = tuple(rule.name for rule in RULES)
 #: names of the rules about compose files
 COMPOSE_RULES = tuple(rule.name for rule in APP_RULES)
+#: names of the rules about databases of applications
+DATABASE_RULES = tuple(rule.name for rule in RELEASE_RULES)
 
 __all__ = [
     "COMPOSE_RULES",
+    "DATABASE_RULES",
     "NEWEST_MAJOR",
     "SERVER_RULES",
+    "AppAsked",
     "Asked",
     "Checked",
     "Composed",
@@ -34,6 +40,7 @@ __all__ = [
     "Guard",
     "Ignored",
     "Kept",
+    "Migrated",
     "Receipt",
     "Report",
     "Result",
@@ -42,7 +49,10 @@ __all__ = [
     "Status",
     "Step",
     "Unseen",
+    "check_alembic",
     "check_compose",
+    "check_mastodon",
+    "check_rails",
     "check_server",
     "duration",
     "load",

@@ -6,8 +6,11 @@ follows from the worst one. What a rule could not look at is said as ``Unseen``,
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
+
+from dedupe.errors import DedupeError, NotARunDirectory, RunInUse, RunMismatch, UsageError
 
 Severity = Literal["blocker", "warning"]
 
@@ -88,3 +91,45 @@ class Report:
             ),
             unseen=tuple(one for one in self.unseen if not any(i.covers(one) for i in ignored)),
         )
+
+
+Said = Finding | Unseen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voice:
+    """How a rule says something: under its own name."""
+
+    rule: str
+
+    def blocker(self, what: str, message: str, remedy: str) -> Finding:
+        """Make a finding that makes the upgrade fail or lose data."""
+        return Finding(
+            rule=self.rule, severity="blocker", object=what, message=message, remedy=remedy
+        )
+
+    def warning(self, what: str, message: str, remedy: str) -> Finding:
+        """Make a finding about what may go wrong."""
+        return Finding(
+            rule=self.rule, severity="warning", object=what, message=message, remedy=remedy
+        )
+
+    def unseen(self, what: str, reason: str, *, left_out: bool = False) -> Unseen:
+        """Say that something could not be looked at."""
+        return Unseen(rule=self.rule, object=what, reason=reason, left_out=left_out)
+
+    def heard(self, what: str, said: Iterable[Said]) -> Iterator[Said]:
+        """Pass on what a rule says; what fails is unseen, and hides nothing of what others see.
+
+        What was asked wrongly is an error all the same.
+        """
+        try:
+            yield from said
+        except DedupeError as error:
+            # Those about a directory of scans are about what --run named.
+            if type(error) is UsageError or isinstance(
+                error, (NotARunDirectory, RunInUse, RunMismatch)
+            ):
+                raise
+            hint = f" {error.hint}" if error.hint else ""
+            yield self.unseen(what, f"{error.message}.{hint}")

@@ -17,7 +17,7 @@ from cli.config import KNOWN
 from cli.exits import ExitCode
 from cli.root import pgmend
 from dedupe import errors
-from migrations_check import COMPOSE_RULES
+from migrations_check import COMPOSE_RULES, DATABASE_RULES
 from migrations_check.server import RULES
 
 ROOT = Path(__file__).parents[1]
@@ -144,9 +144,9 @@ def test_docs_cover_every_command_and_option(command: click.Command) -> None:
 
 def test_docs_have_a_page_for_every_rule() -> None:
     """What breaks, how it is found, what to do, and where it was seen."""
-    names = {rule.name for rule in RULES} | set(COMPOSE_RULES)
+    names = {rule.name for rule in RULES} | set(COMPOSE_RULES) | set(DATABASE_RULES)
     assert len(RULES) <= 25
-    assert len(names) == len(RULES) + len(COMPOSE_RULES)
+    assert len(names) == len(RULES) + len(COMPOSE_RULES) + len(DATABASE_RULES)
     pages = {path.stem: path.read_text("utf-8") for path in (ROOT / "docs/rules").glob("*.md")}
     assert set(pages) - {"index"} >= names
     for name in names:

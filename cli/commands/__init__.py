@@ -6,6 +6,7 @@ import click
 
 from . import (
     check,
+    check_app,
     check_compose,
     demo,
     groups,
@@ -29,7 +30,7 @@ OF_RECIPES = recipe_run, recipe_after
 #: Modules that add their commands to those of ``guard``.
 OF_GUARDS = guard_gate, guard_run
 #: Modules that add their commands to those of ``check``.
-OF_CHECKS = (check_compose,)
+OF_CHECKS = check_compose, check_app
 #: Every command, in the order of the help.
 ALL: tuple[click.Command, ...] = (
     scan.scan_command,

@@ -94,6 +94,14 @@ def find_workers(place: Place, before: Before) -> Workers:
     return Workers(where=where, running=tuple(running), known=known)
 
 
+def redis_version(place: Place) -> str:
+    """Ask a Redis for its version; raises what ``find_workers`` raises."""
+    redis = _library()
+    client = _client(redis, place.url)
+    with client, _translated(redis, _where(client)):
+        return str(client.info("server")["redis_version"])
+
+
 def _library() -> ModuleType:
     """Import redis-py only now: it is an extra, and slow to import."""
     try:

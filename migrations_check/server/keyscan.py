@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from dedupe.connect import Database
 from dedupe.errors import DedupeError, LocalStorageError, NotARunDirectory, RunInUse, RunMismatch
@@ -25,10 +26,20 @@ from dedupe.scan.owner import owned
 from dedupe.scan.run import Run
 from dedupe.scan.scanner import scan
 
-from .rule import Asked
-
 STATE = "check.json"
 _LOCK = "lock"
+
+
+class Reading(Protocol):
+    """How the rows are to be read."""
+
+    @property
+    def jobs(self) -> int:
+        """Sessions that read at a time."""
+
+    @property
+    def told(self) -> Callable[[str], None]:
+        """Is told of the progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +67,7 @@ def unfinished_keys(path: Path) -> bool:
 def place(path: Path, system: str) -> Iterator[None]:
     """Own the directory of the keys' scans for the block, emptied unless it goes on.
 
+    ``system`` is what the check is of: a cluster's identifier, and what else it was asked.
     Raises NotARunDirectory, RunMismatch, RunInUse, LocalStorageError.
     """
     try:
@@ -76,7 +88,8 @@ def place(path: Path, system: str) -> Iterator[None]:
             known = json.loads((path / STATE).read_text("utf-8")).get("system")
             if known != system:
                 raise RunMismatch(
-                    f"{path} belongs to a check of the cluster {known}, not of {system}",
+                    f"{path} belongs to an unfinished check of the cluster {known}, not of"
+                    f" {system}",
                     hint="Name another directory with --run.",
                     field="system identifier", expected=known, found=system,
                 )
@@ -92,14 +105,20 @@ def finish(path: Path, system: str) -> None:
     _write(path, "finished", system)
 
 
-def scan_keys(database: Database, path: Path, asked: Asked) -> Iterator[Scanned]:
-    """Scan all unique keys of a database, one pass a table, each into a run directory.
+def scan_keys(
+    database: Database,
+    path: Path,
+    asked: Reading,
+    tables: Iterable[tuple[str, list[MatchKey]]] | None = None,
+) -> Iterator[Scanned]:
+    """Scan unique keys of a database, one pass a table, each table into a run directory.
 
+    ``tables`` are labels with keys; without, all tables with their unique indexes.
     Raises what concerns the whole server; what concerns one table is in what it yields.
     """
     dbname = database.where.dbname
     with database.reusing() as kept:
-        for label, keys in unique_keys(kept):
+        for label, keys in unique_keys(kept) if tables is None else tables:
             asked.told(f"keys of {dbname}: {label}")
             try:
                 usable, refused = usable_keys(kept, keys)
@@ -115,7 +134,7 @@ def scan_keys(database: Database, path: Path, asked: Asked) -> Iterator[Scanned]
 
 
 def _scan(
-    database: Database, path: Path, label: str, keys: list[MatchKey], asked: Asked
+    database: Database, path: Path, label: str, keys: list[MatchKey], asked: Reading
 ) -> Run:
     dbname = database.where.dbname
     mark = hashlib.sha256(f"{dbname}\0{label}".encode("utf-8", "surrogateescape")).hexdigest()[:8]

@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from dedupe.errors import DedupeError, UsageError
-
-from ..findings import Finding, Unseen
+from ..findings import Said, Voice
 from ..snapshots.gate import Demand
 from ..snapshots.guard import Guard
 from .catalog import Catalog
 
-Said = Finding | Unseen
+__all__ = ["Asked", "Look", "Rule", "Said"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +42,9 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Look(Voice):
     """One rule looking at one database, or at the cluster through one."""
 
-    rule: str
     catalog: Catalog
     asked: Asked
     #: those that are looked at
@@ -66,22 +63,6 @@ class Look:
         """Name an object of this database: ``database/schema.name``."""
         return f"{self.catalog.database}/{'.'.join(parts)}"
 
-    def blocker(self, what: str, message: str, remedy: str) -> Finding:
-        """Make a finding that makes the upgrade fail or lose data."""
-        return Finding(
-            rule=self.rule, severity="blocker", object=what, message=message, remedy=remedy
-        )
-
-    def warning(self, what: str, message: str, remedy: str) -> Finding:
-        """Make a finding about what may go wrong."""
-        return Finding(
-            rule=self.rule, severity="warning", object=what, message=message, remedy=remedy
-        )
-
-    def unseen(self, what: str, reason: str, *, left_out: bool = False) -> Unseen:
-        """Say that something could not be looked at."""
-        return Unseen(rule=self.rule, object=what, reason=reason, left_out=left_out)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
@@ -96,16 +77,7 @@ class Rule:
     def said(
         self, catalog: Catalog, asked: Asked, databases: tuple[str, ...] = ()
     ) -> Iterator[Said]:
-        """Look; what fails is unseen, and hides nothing of what others see.
-
-        What was asked wrongly is an error all the same.
-        """
+        """Look; what fails is unseen, and hides nothing of what others see."""
         at = Look(rule=self.name, catalog=catalog, asked=asked, databases=databases)
         what = "cluster" if self.scope == "cluster" else catalog.database
-        try:
-            yield from self.look(at)
-        except DedupeError as error:
-            if type(error) is UsageError:
-                raise
-            hint = f" {error.hint}" if error.hint else ""
-            yield at.unseen(what, f"{error.message}.{hint}")
+        yield from at.heard(what, self.look(at))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pytest
 from dedupe.lab import Server
 from migrations_check import Asked, Finding, Report, check_server
 
+from .apps import Instance
 from .servers import MAJORS, of_major, run
 
 _numbers = count(1)
@@ -69,3 +71,25 @@ def checked(
     server.create_database(name)
     yield Checked(server, name, tmp_path)
     run(server.dsn(), f"DROP DATABASE {name}")
+
+
+@pytest.fixture(scope="session")
+def application(lab: Server) -> Iterator[str]:
+    """Give the name of a database for one application after the other."""
+    name = f"app_{os.getpid()}"
+    lab.create_database(name)
+    yield name
+    lab.drop_database(name)
+
+
+@pytest.fixture
+def instance(lab: Server, application: str, tmp_path: Path) -> Instance:
+    """Give an empty database for an application; emptied, which is quicker than a new one."""
+    given = Instance(lab, application, tmp_path)
+    schemas = given.run(
+        "SELECT quote_ident(nspname) FROM pg_namespace"
+        " WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
+    )
+    given.run(*(f"DROP SCHEMA {name} CASCADE" for (name,) in schemas), "CREATE SCHEMA public",
+              "GRANT USAGE ON SCHEMA public TO PUBLIC", f"ALTER DATABASE {application} RESET ALL")
+    return given
