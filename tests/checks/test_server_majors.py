@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 
+from dedupe.errors import UnsupportedServer
+from dedupe.lab import Server
+from migrations_check import Asked, check_server
 from migrations_check.server.majors import NEWEST, removed
 
+from ..faults import pretender
 from .conftest import Checked
 from .servers import run
 
@@ -24,6 +29,22 @@ def test_every_entry_cites_the_release_note_of_its_major() -> None:
     assert entries
     for entry in entries:
         assert entry.note == f"https://www.postgresql.org/docs/release/{entry.major}.0/"
+
+
+def test_every_major_has_something_of_its_own() -> None:
+    kinds = ("types", "columns", "functions", "operators", "settings", "values", "extensions")
+    majors = {entry.major for kind in kinds for entry in removed(kind, 9, NEWEST)}
+    assert majors == set(range(10, NEWEST + 1))
+
+
+def test_a_server_of_9_6_is_refused_with_what_to_do(servers: Callable[[int], Server]) -> None:
+    with (
+        pretender(servers(10).dsn(), "10.23", "9.6.2") as old,
+        pytest.raises(UnsupportedServer, match=r"PostgreSQL 9\.6; the checks need 10") as caught,
+    ):
+        check_server(old, Asked(to=18, quick=True))
+    assert caught.value.version == 90602
+    assert "Restore a copy" in str(caught.value.hint)
 
 
 def test_types_that_are_gone_are_found_where_they_are_stored(checked: Checked) -> None:
