@@ -37,6 +37,33 @@ def test_every_major_has_something_of_its_own() -> None:
     assert majors == set(range(10, NEWEST + 1))
 
 
+#: what there is, by the kind of an entry
+HERE = {
+    "functions": "SELECT proname FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace",
+    "settings": "SELECT name FROM pg_settings",
+    "types": "SELECT 'pg_catalog.' || typname FROM pg_type WHERE typtype <> 'p'",
+    "columns": "SELECT c.relname || '.' || a.attname FROM pg_attribute a JOIN pg_class c"
+    " ON c.oid = a.attrelid WHERE c.relnamespace = 'pg_catalog'::regnamespace",
+}
+
+
+@pytest.mark.parametrize("major", [18, 17, 15, 14, 13, 10])
+def test_what_is_said_to_be_gone_was_there_and_is_gone(
+    servers: Callable[[int], Server], major: int
+) -> None:
+    for kind, query in HERE.items():
+        here = {name for (name,) in run(servers(major).dsn(), query)}
+        for entry in removed(kind, 0, NEWEST):
+            if entry.facts.get("why", "").startswith("the type is stored"):
+                continue
+            relation = entry.facts.get("relation")
+            names = {f"{relation}.{name}" if relation else name for name in entry.names}
+            if entry.major <= major:
+                assert not names & here
+            elif entry.major == major + 1:
+                assert names <= here
+
+
 def test_a_server_of_9_6_is_refused_with_what_to_do(servers: Callable[[int], Server]) -> None:
     with (
         pretender(servers(10).dsn(), "10.23", "9.6.2") as old,
