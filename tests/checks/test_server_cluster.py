@@ -124,12 +124,14 @@ def test_lines_of_authentication(spare: Server) -> None:
     assert spare.data is not None
     hba = spare.data / "pg_hba.conf"
     was = hba.read_text()
-    hba.write_text(was + "hostssl all all 10.0.0.0/8 cert clientcert=1\nlocal all all nonsense\n")
+    hba.write_text(was + "hostssl all all 10.0.0.0/8 cert clientcert=1\nlocal all all nonsense\n"
+                   "hostssl all all 10.0.0.0/8 md5\n")
     lines = len(was.splitlines())
     told = found(spare, "authentication")
     hba.write_text(was)
     assert (f"pg_hba.conf:{lines + 2}", "warning") in told
     assert (f"pg_hba.conf:{lines + 1}", "warning") in told
+    assert f"pg_hba.conf:{lines + 3}" not in [name for name, _ in told]
 
 
 def test_what_a_role_may_not_see_is_unseen_and_never_passed(spare: Server) -> None:
