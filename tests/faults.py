@@ -102,8 +102,11 @@ def pooler(dsn: str, mode: str) -> Iterator[str]:
 
 
 @contextmanager
-def pretender(dsn: str, real: int, told: str) -> Iterator[str]:
-    """Stand before a server and let it tell another ``server_version_num``; gives the way to it."""
+def pretender(dsn: str, real: int | str, told: str) -> Iterator[str]:
+    """Stand before a server and let it tell another version; gives the way to it.
+
+    ``real`` is what it says itself, as ``server_version_num`` or as ``server_version``.
+    """
     target = conninfo_to_dict(dsn)
     truth, lie = str(real).encode(), told.encode()
     assert len(truth) == len(lie)

@@ -7,7 +7,7 @@ https://docs.docker.com/reference/compose-file/merge/
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,9 +15,13 @@ from ruamel.yaml.nodes import Node
 
 from dedupe.errors import UsageError
 
+from ..findings import Unseen
 from .pieces import Lookup, Piece, Text, interpolated, joined
 from .source import Source
 from .yamlfile import entries, items, mapping, text_of
+
+#: what Compose and Docker fetch from elsewhere
+_REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://|git@|github\.com/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +63,8 @@ class Service:
     mounts: tuple[Mount, ...] = ()
     #: the environment's PGDATA
     pgdata: str | None = None
+    #: variables in its volumes and PGDATA that have no value
+    missing: frozenset[str] = frozenset()
 
     def under(self, other: Service) -> Service:
         """Return what Compose makes of this service and what a later file says of it."""
@@ -78,6 +84,7 @@ class Service:
             build=build,
             mounts=tuple(mounts.values()),
             pgdata=other.pgdata or self.pgdata,
+            missing=self.missing | other.missing,
         )
 
 
@@ -100,6 +107,8 @@ class Reader:
         self.sources: dict[Path, Source] = {}
         #: what each file says of each service
         self.said: list[Said] = []
+        #: what the files name and nobody can read here
+        self.unseen: list[Unseen] = []
         #: those of ``said``, by file and service
         self._done: set[tuple[Path, str]] = set()
 
@@ -115,9 +124,20 @@ class Reader:
         top = self._top(source)
         found: dict[str, Service] = {}
         for node in items(top.get("include")):
-            paths = [node] if text_of(source, node) else _one_or_more(entries(node).get("path"))
+            parts = entries(node)
+            paths = [node] if text_of(source, node) else _one_or_more(parts.get("path"))
             for one in paths:
+                if self._elsewhere(source, one, f"include of {self._word(source, one)}"):
+                    continue
                 other = self._load(self._path(source, one, base))
+                if "env_file" in parts or (
+                    other.real.parent != base and (other.real.parent / ".env").is_file()
+                ):
+                    self._unseen(
+                        source, one, f"include of {other.path}",
+                        "the variables that it has of its own (.env beside it, or env_file) are"
+                        " not read: name that file, too",
+                    )
                 found |= self._services(other, other.real.parent, above | {source.real})
         devices = self._devices(source, top)
         for name in entries(top.get("services")):
@@ -165,6 +185,8 @@ class Reader:
         options = entries(extends)
         other, root = source, base
         if "file" in options:
+            if self._elsewhere(source, options["file"], f"{name}, extends"):
+                return own
             other = self._load(self._path(source, options["file"], base))
             root = other.real.parent
         wanted = self._word(source, options.get("service", extends))
@@ -178,42 +200,61 @@ class Reader:
         spot = parts["image"] if image else node
         settings = _pairs(source, parts.get("environment"))
         pgdata = settings.get("PGDATA")
-        mounts = (self._mount(source, one, base) for one in items(parts.get("volumes")))
+        missing: set[str] = set()
+        mounts = [self._mount(source, one, base, missing) for one in items(parts.get("volumes"))]
+        data = joined(interpolated(pgdata, self._lookup, missing)) if pgdata else None
+        lacking: set[str] = set()
+        interpolated(image or (), self._lookup, lacking)
+        self._lacks(source, spot, name, lacking, "which image it runs")
         return Service(
             name=name,
             at=source.at(source.start + spot.start_mark.index),
             image=image,
-            build=self._build(source, parts.get("build"), base),
+            build=self._build(source, name, parts.get("build"), base),
             mounts=tuple(mount for mount in mounts if mount),
-            pgdata=joined(interpolated(pgdata, self._lookup)) if pgdata else None,
+            pgdata=data,
+            missing=frozenset(missing),
         )
 
-    def _build(self, source: Source, node: Node | None, base: Path) -> Build | None:
+    def _build(
+        self, source: Source, name: str, node: Node | None, base: Path
+    ) -> Build | None:
         if node is None:
             return None
         parts = entries(node)
-        context = self._word(source, parts.get("context", None if parts else node)) or "."
-        if "dockerfile_inline" in parts:
-            return Build()
-        remote = re.match(r"[a-z+]+://|git@", context)
+        place = parts.get("context", None if parts else node)
+        missing: set[str] = set()
+        context = self._word(source, place, missing) or "."
+        file = self._word(source, parts.get("dockerfile"), missing)
+        self._lacks(source, node, name, missing, "which Dockerfile it is built from")
+        remote = place is not None and self._elsewhere(source, place, name)
+        if inline := parts.get("dockerfile_inline"):
+            self._unseen(
+                source, inline, name,
+                "its Dockerfile stands in the compose file (dockerfile_inline) and is not read:"
+                " move it into a file of its own, or look at its versions yourself",
+            )
+            return Build(args=_pairs(source, parts.get("args")))
         return Build(
-            context=None if remote else base / context,
-            dockerfile=self._word(source, parts.get("dockerfile")),
+            context=None if remote or missing else base / context,
+            dockerfile=file,
             target=self._word(source, parts.get("target")),
             args=_pairs(source, parts.get("args")),
         )
 
-    def _mount(self, source: Source, node: Node, base: Path) -> Mount | None:
+    def _mount(
+        self, source: Source, node: Node, base: Path, missing: set[str]
+    ) -> Mount | None:
         parts = entries(node)
         if parts:
             kind = self._word(source, parts.get("type"))
-            place = self._word(source, parts.get("source", parts.get("src"))) or ""
-            target = self._word(source, parts.get("target", parts.get("dst")))
+            place = self._word(source, parts.get("source", parts.get("src")), missing) or ""
+            target = self._word(source, parts.get("target", parts.get("dst")), missing)
             if not target or kind not in {"bind", "volume"}:
                 return None
             bind = kind == "bind"
         else:
-            words = (self._word(source, node) or "").split(":")
+            words = (self._word(source, node, missing) or "").split(":")
             place, target = (words[0], words[1]) if len(words) > 1 else ("", words[0])
             bind = place.startswith((".", "/", "~"))
         if bind:
@@ -234,9 +275,43 @@ class Reader:
     def _path(self, source: Source, node: Node, base: Path) -> Path:
         return base / (self._word(source, node) or "")
 
-    def _word(self, source: Source, node: Node | None) -> str | None:
+    def _word(
+        self, source: Source, node: Node | None, missing: set[str] | None = None
+    ) -> str | None:
         text = text_of(source, node)
-        return joined(interpolated(text, self._lookup)) if text else None
+        return joined(interpolated(text, self._lookup, missing)) if text else None
+
+    def _elsewhere(self, source: Source, node: Node, whose: str) -> bool:
+        """Tell whether a path leads away from this machine, and note that it is not followed."""
+        word = self._word(source, node) or ""
+        if not _REMOTE.match(word):
+            return False
+        self._unseen(
+            source, node, whose,
+            f"{word} is not on this machine, so that the versions that it names are neither"
+            " compared nor changed: check a copy of it",
+        )
+        return True
+
+    def _lacks(
+        self, source: Source, node: Node, name: str, missing: set[str], what: str
+    ) -> None:
+        if missing:
+            self._unseen(source, node, name, lacking(what, missing))
+
+    def _unseen(self, source: Source, node: Node, whose: str, reason: str) -> None:
+        at = source.at(source.start + node.start_mark.index)
+        said = Unseen(rule="compose-versions", object=f"{at} ({whose})", reason=reason)
+        if said not in self.unseen:
+            self.unseen.append(said)
+
+
+def lacking(what: str, variables: Iterable[str]) -> str:
+    """Say that something is not known, for variables have no value here."""
+    names = sorted(variables)
+    verb = "has" if len(names) == 1 else "have"
+    return (f"{what} is not known, for {', '.join(names)} {verb} no value here: name the .env file"
+            " that says it, or set it in the environment")
 
 
 def _one_or_more(node: Node | None) -> list[Node]:

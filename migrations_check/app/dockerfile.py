@@ -22,6 +22,7 @@ _FROM = re.compile(rf"\s*FROM\s+{_FLAGS}(\S+)(?:\s+AS\s+(\S+))?", re.IGNORECASE)
 _COPY = re.compile(r"\s*(?:COPY|ADD)\s+(?:--\S+\s+)*?--from=(\S+)", re.IGNORECASE)
 _WORD = re.compile(r"\s*(?:ARG|ENV)\s", re.IGNORECASE)
 _PAIR = re.compile(r"([A-Za-z_]\w*)=(?:\"((?:[^\"\\]|\\.)*)\"|'([^']*)'|((?:\\.|[^\s\\\"'])*))")
+_BARE = re.compile(r"(?<!\S)[A-Za-z_]\w*(?!\S)")
 _OLD_ENV = re.compile(r"\s*ENV\s+([A-Za-z_]\w*)[ \t]+([^\s=][^\r\n]*)", re.IGNORECASE)
 _HEREDOC = re.compile(r"<<-?\s*(['\"]?)([A-Za-z_]\w*)\1")
 _MASKED = re.compile(r"\\[ \t]*\r?\n")
@@ -55,6 +56,8 @@ class Dockerfile:
     source: Source
     #: ARGs before the first FROM, the only ones that a FROM line sees
     outer: Mapping[str, Text]
+    #: those of them, and those without a default, whose value a build may give
+    declared: frozenset[str]
     defaults: tuple[Default, ...]
     stages: tuple[Stage, ...]
     #: images that COPY --from takes files of, as they stand
@@ -87,9 +90,10 @@ class Dockerfile:
 
     def _lookup(self, given: Mapping[str, Text]) -> Lookup:
         def look(name: str) -> Text | None:
-            if name not in self.outer:
-                return None
-            return given.get(name) or interpolated(self.outer[name], nothing_set)
+            if name in self.declared and name in given:
+                return given[name]
+            default = self.outer.get(name)
+            return None if default is None else interpolated(default, nothing_set)
 
         return look
 
@@ -102,6 +106,7 @@ def read(source: Source) -> Dockerfile:
     for line in lines:
         offsets.append(offsets[-1] + len(line))
     outer: dict[str, Text] = {}
+    declared: set[str] = set()
     defaults: list[Default] = []
     stages: list[Stage] = []
     copied: list[Text] = []
@@ -109,12 +114,15 @@ def read(source: Source) -> Dockerfile:
         word, first, last = one["instruction"], one["startline"], one["endline"]
         start = offsets[first]
         masked = "".join(_masked(line) for line in lines[first : last + 1])
+        if word == "ARG" and not stages and (begin := _WORD.match(masked)):
+            declared.update(_BARE.findall(_PAIR.sub(" ", masked[begin.end() :])))
         if word in {"ARG", "ENV"}:
             for name, low, high in _pairs(word, masked):
                 value = literal(source, start + low, start + high)
                 defaults.append(Default(word=word, name=name, value=value))
                 if word == "ARG" and not stages:
                     outer[name] = value
+                    declared.add(name)
         elif word == "FROM" and (found := _FROM.match(masked)):
             base = literal(source, start + found.start(1), start + found.end(1))
             stages.append(Stage(name=found[2] or str(len(stages)), base=base))
@@ -128,8 +136,8 @@ def read(source: Source) -> Dockerfile:
             hint="Name compose files, Dockerfiles and .env files only.",
             path=str(source.path),
         )
-    return Dockerfile(source=source, outer=outer, defaults=tuple(defaults),
-                      stages=tuple(stages), copied=tuple(copied))
+    return Dockerfile(source=source, outer=outer, declared=frozenset(declared),
+                      defaults=tuple(defaults), stages=tuple(stages), copied=tuple(copied))
 
 
 def _masked(line: str) -> str:

@@ -71,9 +71,14 @@ class Image:
         return _major(found[1]) if found else None
 
     @property
+    def named(self) -> bool:
+        """Whether no variable without a value left its name or its tag open."""
+        return bool(self.name) and not str(self).endswith(":")
+
+    @property
     def floating(self) -> bool:
         """Whether the tag is moved to each new version."""
-        if self.digest or not self.name or str(self).endswith(":"):
+        if self.digest or not self.named:
             # What a variable without a value leaves open is no tag that moves.
             return False
         return self.tag in {"", "latest"} or (self.role == "database" and self.libc == self.tag)

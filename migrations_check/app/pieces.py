@@ -59,15 +59,18 @@ def within(text: Text, start: int, end: int) -> Iterator[Span]:
         at += len(piece.text)
 
 
-def interpolated(text: Text, lookup: Lookup) -> Text:
-    """Replace the variables of every piece by their values; one that is not set is empty."""
+def interpolated(text: Text, lookup: Lookup, missing: set[str] | None = None) -> Text:
+    """Replace the variables of every piece by their values; one that is not set is empty.
+
+    The names of those that have neither a value nor a default are added to ``missing``.
+    """
     found: list[Piece] = []
     for piece in text:
-        found.extend(_resolved(piece, lookup))
+        found.extend(_resolved(piece, lookup, set() if missing is None else missing))
     return tuple(found)
 
 
-def _resolved(piece: Piece, lookup: Lookup) -> Iterator[Piece]:
+def _resolved(piece: Piece, lookup: Lookup, missing: set[str]) -> Iterator[Piece]:
     raw, at, plain = piece.text, 0, 0
     while (at := raw.find("$", at)) >= 0:
         if raw[at + 1 : at + 2] == "$":
@@ -82,20 +85,22 @@ def _resolved(piece: Piece, lookup: Lookup) -> Iterator[Piece]:
             continue
         yield _part(piece, plain, at)
         rest = _part(piece, name.end(), end - 1) if braced else Piece(text="", span=None)
-        yield from _value(rest, lookup(name[0]), lookup)
+        yield from _value(rest, name[0], lookup, missing)
         at = plain = end
     yield _part(piece, plain, len(raw))
 
 
-def _value(rest: Piece, value: Text | None, lookup: Lookup) -> Text:
+def _value(rest: Piece, name: str, lookup: Lookup, missing: set[str]) -> Text:
     """Apply what stands behind a variable's name in braces: ``:-default`` and its like."""
+    value = lookup(name)
     operator = _OPERATOR.match(rest.text)
-    if operator is None:
-        return value or ()
-    given = value is not None and (":" not in operator[0] or bool(joined(value)))
-    if (operator[0][-1] == "-" and not given) or (operator[0][-1] == "+" and given):
-        return tuple(_resolved(_part(rest, operator.end(), len(rest.text)), lookup))
-    return () if operator[0][-1] == "+" else value or ()
+    kind = operator[0] if operator else "?"
+    given = value is not None and (":" not in kind or bool(joined(value)))
+    if kind[-1] == "?" and not given:
+        missing.add(name)
+    if operator and ((kind[-1] == "-" and not given) or (kind[-1] == "+" and given)):
+        return tuple(_resolved(_part(rest, operator.end(), len(rest.text)), lookup, missing))
+    return () if kind[-1] == "+" else value or ()
 
 
 def _closing(raw: str, at: int) -> int:

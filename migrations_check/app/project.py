@@ -8,8 +8,9 @@ from pathlib import Path
 
 from dedupe.errors import UsageError
 
+from ..findings import Unseen
 from . import dockerfile, envfile, source
-from .compose import Build, Mount, Reader, Service
+from .compose import Build, Mount, Reader, Service, lacking
 from .dockerfile import Dockerfile
 from .images import Image, Role, image_of, named_after_store, version_in
 from .pieces import Lookup, Text, interpolated, joined, nothing_set
@@ -69,6 +70,8 @@ class Project:
     places: tuple[Place, ...]
     #: those that have an image or are built from a Dockerfile that is here
     services: tuple[Running, ...]
+    #: what the files name and nobody can read here
+    unseen: tuple[Unseen, ...] = ()
 
     def at(self, span: Span) -> str:
         """Name a span for people: ``file:line``."""
@@ -94,6 +97,7 @@ class _Reading:
         self.sources: dict[Path, Source] = {}
         self.dockerfiles: dict[Path, Dockerfile] = {}
         self.places: list[Place] = []
+        self.unseen: list[Unseen] = []
 
     def load(self, path: Path, kind: source.Kind | None = None) -> Source:
         loaded = source.load(_short(path), self.overlay, kind)
@@ -128,7 +132,8 @@ class _Reading:
             self.built(built)
         unique = {(place.kind, place.owner, _where(place)): place for place in self.places}
         return Project(directory=base, sources=dict(self.sources),
-                       places=tuple(unique.values()), services=tuple(running))
+                       places=tuple(unique.values()), services=tuple(running),
+                       unseen=(*reader.unseen, *self.unseen))
 
     def said(self, service: Service, look: Lookup) -> None:
         """Note the places of one service as one file writes it."""
@@ -147,17 +152,33 @@ class _Reading:
             image = under if under and under.role != "application" else image
         else:
             image = own
+        path = _dockerfile_of(service.build) if service.build else None
         if image is None:
+            if path:
+                self.cannot_see(service, f"what it runs is not known: there is no {path}")
             return None
+        if service.build and not image.named:
+            self.cannot_see(
+                service, f"which version it is built on is not known: {image} lacks a value that"
+                " only the build is given",
+            )
+        if image.role == "database" and service.missing:
+            self.cannot_see(service, lacking("the place of its data", service.missing),
+                            "compose-database-major")
         return Running(name=service.name, at=service.at, image=image,
                        built=service.build is not None, mounts=service.mounts,
                        pgdata=service.pgdata)
 
+    def cannot_see(
+        self, service: Service, reason: str, rule: str = "compose-versions"
+    ) -> None:
+        self.unseen.append(
+            Unseen(rule=rule, object=f"{service.at} ({service.name})", reason=reason)
+        )
+
     def under(self, build: Build, look: Lookup) -> Image | None:
-        if build.context is None:
-            return None
-        path = build.context / (build.dockerfile or "Dockerfile")
-        if not path.is_file():
+        path = _dockerfile_of(build)
+        if path is None or not path.is_file():
             return None
         read_here = self.dockerfile(self.load(path, "dockerfile"))
         args = {name: interpolated(value, look) for name, value in build.args.items()}
@@ -200,6 +221,10 @@ class _Reading:
         at = self.sources[spans[0].real].at(spans[0].start) if spans else "?"
         self.places.append(Place(at=at, kind=kind, owner=owner, value=value, image=image,
                                  unset=interpolated(raw, nothing_set), role=role))
+
+
+def _dockerfile_of(build: Build) -> Path | None:
+    return build.context / (build.dockerfile or "Dockerfile") if build.context else None
 
 
 def spans_of(text: Text) -> Iterator[Span]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..findings import Finding
+from ..findings import Finding, Unseen
 from .change import Change
 from .images import Known, known_image
 from .project import Project, Running
@@ -93,7 +93,7 @@ class Rule:
 
     #: its id, and the name of its page in docs/rules
     name: str
-    look: Callable[[Scene], Iterable[Finding]]
+    look: Callable[[Scene], Iterable[Finding | Unseen]]
 
 
 def blocker(rule: str, service: Running, message: str, remedy: str) -> Finding:

@@ -62,7 +62,8 @@ class Catalog:
             raise UnsupportedServer(
                 f"the server runs PostgreSQL {self.version // 10000}."
                 f"{self.version // 100 % 100}; the checks need {OLDEST} or later",
-                hint="Run pg_upgrade --check, or check a copy that was upgraded to a newer major.",
+                hint="Restore a copy into PostgreSQL 14 or later (pg_dumpall of that version reads"
+                " this server) and check that; pg_upgrade --check of the target looks at this one.",
                 version=self.version,
             )
         ascii_only = info.parameter_status("server_encoding") == "SQL_ASCII"

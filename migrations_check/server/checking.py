@@ -103,7 +103,9 @@ def _databases(
     known = {
         name: (allowed, entered)
         for name, allowed, entered in catalog.rows(
-            "SELECT datname, datallowconn, pg_catalog.has_database_privilege(oid, 'CONNECT')"
+            # What an interrupted DROP DATABASE left cannot be entered: its limit is -2.
+            "SELECT datname, datallowconn AND datconnlimit <> -2,"
+            " pg_catalog.has_database_privilege(oid, 'CONNECT')"
             " FROM pg_catalog.pg_database ORDER BY datname"
         )
     }

@@ -6,6 +6,7 @@ https://wiki.postgresql.org/wiki/Locale_data_changes
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -51,14 +52,15 @@ def look(at: Look) -> Iterator[Said]:
         [list(changed)],
     ):
         indexes[oid].append(name)
+    rebuild = "REINDEX INDEX" + (" CONCURRENTLY" if catalog.major >= 12 else "")
     for oid, (label, then, now, refresh) in changed.items():
         for name in indexes[oid]:
             yield at.warning(
                 f"{catalog.database}/{name}",
                 f"it is sorted by the collation {label} of version {then}, and the library sorts"
                 f" in version {now}: lookups miss rows and duplicates come in",
-                f"psql -d {quoted(catalog.database)} -c"
-                f" 'REINDEX INDEX CONCURRENTLY {_sql(name)}', after its duplicates are repaired;"
+                f"psql -d {shlex.quote(catalog.database)} -c"
+                f" {shlex.quote(f'{rebuild} {_sql(name)}')}, after its duplicates are repaired;"
                 f" and when all are rebuilt: {refresh}",
             )
         if not indexes[oid]:

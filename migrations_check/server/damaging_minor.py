@@ -13,10 +13,13 @@ def look(at: Look) -> Iterator[Said]:
     for entry in damaging_minors():
         if entry["first"] <= at.catalog.version < entry["mended"]:
             good = f"{entry['mended'] // 10000}.{entry['mended'] % 10000}"
+            built = "REINDEX INDEX" + (" CONCURRENTLY" if at.catalog.major >= 12 else "")
             yield at.warning(
                 f"PostgreSQL {at.catalog.major}.{at.catalog.version % 10000}",
                 f"{entry['what']} ({entry['note']}); indexes that were built by it may miss rows",
-                f"Update to {good} or later, then REINDEX what was built concurrently",
+                f"Update to {good} or later; then, for what was built concurrently: {built}."
+                " pg_amcheck --all --heapallindexed finds the damaged ones (amcheck of 11 or"
+                " later)",
             )
 
 

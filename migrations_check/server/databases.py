@@ -11,12 +11,20 @@ from dedupe.table import quoted
 
 from .rule import Look, Rule, Said
 
+#: what pg_upgrade connects to or reads of, and how it is made again
+_NEEDED = {
+    "template0": "CREATE DATABASE template0 TEMPLATE template1 ALLOW_CONNECTIONS false"
+    " IS_TEMPLATE true",
+    "template1": "CREATE DATABASE template1 TEMPLATE template0 IS_TEMPLATE true",
+}
+
 
 def look(at: Look) -> Iterator[Said]:
-    """Read which databases may be connected to."""
-    for name, allowed, limit in at.catalog.rows(
+    """Read which databases there are, and which may be connected to."""
+    rows = at.catalog.rows(
         "SELECT datname, datallowconn, datconnlimit FROM pg_catalog.pg_database ORDER BY 1"
-    ):
+    )
+    for name, allowed, limit in rows:
         if limit == -2:
             yield at.blocker(
                 name, "DROP DATABASE was interrupted, and what is left of it stops pg_upgrade",
@@ -33,6 +41,9 @@ def look(at: Look) -> Iterator[Said]:
                 name, "it allows no connections: pg_upgrade refuses, and a dump leaves it out",
                 f"ALTER DATABASE {quoted(name)} ALLOW_CONNECTIONS true",
             )
+    for name in sorted(_NEEDED.keys() - {row[0] for row in rows}):
+        yield at.blocker(name, "it was dropped, and pg_upgrade cannot go on without it",
+                         _NEEDED[name])
 
 
 RULE = Rule(name="databases", scope="cluster", look=look)

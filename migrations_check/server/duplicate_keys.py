@@ -7,9 +7,11 @@ and rebuilt by a dump and restore)
 from __future__ import annotations
 
 import shlex
+from collections import defaultdict
 from collections.abc import Iterator
 
 from dedupe.connect import connect
+from dedupe.table import quoted
 
 from .keyscan import scan_keys
 from .rule import Look, Rule, Said
@@ -52,12 +54,17 @@ def look(at: Look) -> Iterator[Said]:
             )
             said = at.blocker if built else at.warning
             yield said(at.named(key.schema, key.name), message, remedy)
-        if broken := table.run.unreadable:
+        by_table = defaultdict(list)
+        for row in table.run.unreadable:
+            by_table[row.schema, row.table].append(row)
+        for (schema, name), broken in by_table.items():
+            what = f"{len(broken):,} of its rows or blocks" if broken[1:] else "a row or block"
             yield at.blocker(
-                at.named(broken[0].schema, broken[0].table),
-                f"{len(broken):,} of its rows or blocks cannot be read, and a dump fails at them:"
-                f" block {broken[0].block}, {broken[0].message}",
-                f"Bring the table back from a snapshot; pgmend scan --run {run} lists them all",
+                at.named(schema, name),
+                f"{what} cannot be read, and a dump fails there, first in block"
+                f" {broken[0].block}: {broken[0].message}",
+                "Bring the table back from a snapshot; all of them are listed by: pgmend scan"
+                f" {shlex.quote(f'{quoted(schema)}.{quoted(name)}')} --all-unique",
             )
 
 

@@ -15,6 +15,7 @@ from .rule import Look, Rule, Said
 
 def look(at: Look) -> Iterator[Said]:
     """List the unique indexes whose build did not come to its end."""
+    rebuild = "REINDEX INDEX" + (" CONCURRENTLY" if at.catalog.major >= 12 else "")
     for schema, name, table, ready, leftover in at.catalog.rows(
         "SELECT n.nspname, c.relname, t.relname, i.indisready,"
         " c.relname ~ '_cc(new|old)[0-9]*$'"
@@ -40,7 +41,7 @@ def look(at: Look) -> Iterator[Said]:
             f"it is {what}: a build of it failed, so the key of {schema}.{table} is not kept, and"
             " an upgrade leaves the index out without a word",
             f"pgmend scan {quoted(schema)}.{quoted(table)} --index {index}, repair, and then:"
-            f" REINDEX INDEX CONCURRENTLY {index}",
+            f" {rebuild} {index}",
         )
 
 

@@ -48,6 +48,25 @@ def removed_by_name(kind: str, old: int, new: int) -> dict[str, Removed]:
     return {name: one for one in removed(kind, old, new) for name in one.names}
 
 
+class Settings:
+    """Settings that a newer major does not know, and values that it does not take."""
+
+    def __init__(self, old: int, new: int) -> None:
+        self._gone = removed_by_name("settings", old, new)
+        self._values = removed_by_name("values", old, new)
+        #: of all of them
+        self.names = sorted({*self._gone, *self._values})
+
+    def refused(self, name: str, value: str) -> tuple[Removed, str] | None:
+        """Tell whether the newer major refuses a setting, and in which words."""
+        if entry := self._gone.get(name):
+            return entry, f"PostgreSQL {entry.major} does not know the setting ({entry.note})"
+        entry = self._values.get(name)
+        if entry and value.strip("'\"").lower() in entry.facts["values"]:
+            return entry, f"PostgreSQL {entry.major} does not take the value {value} ({entry.note})"
+        return None
+
+
 def brought() -> frozenset[str]:
     """Return the extensions that come with the newest PostgreSQL itself."""
     return frozenset(_data()["brought"])

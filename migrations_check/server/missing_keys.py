@@ -6,6 +6,7 @@ own, with the programs of the server's or of the target's version.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,16 +63,26 @@ def look(at: Look) -> Iterator[Said]:
                 continue
             columns = ", ".join(key.columns)
             where = f" WHERE {key.predicate}" if key.predicate else ""
+            nulls = " NULLS NOT DISTINCT" if key.nulls_not_distinct else ""
             table = f"{quoted(key.schema)}.{quoted(key.table)}"
             yield at.warning(
                 f"{name}/{key.schema}.{index}",
                 f"the reference has this unique index on {key.schema}.{key.table} ({columns})"
                 f"{where}, and here nothing keeps that key",
-                f"pgmend scan {table} for that key, repair, and then: CREATE UNIQUE INDEX"
-                f" CONCURRENTLY {quoted(index)} ON {table} ({columns}){where}",
+                f"{_scan(key)}, repair what it finds, and then: CREATE UNIQUE INDEX CONCURRENTLY"
+                f" {quoted(index)} ON {table} ({columns}){nulls}{where}",
             )
     if expected and not met:
         yield at.unseen(at.asked.expected, "no database that was looked at has a table of it")
+
+
+def _scan(key: _Key) -> str:
+    """Write the command that looks for duplicates of a key."""
+    words = ["pgmend", "scan", f"{quoted(key.schema)}.{quoted(key.table)}"]
+    for column in key.columns:
+        words += ["--key", column]
+    words += ["--where", key.predicate] if key.predicate else []
+    return shlex.join(words + ["--nulls-not-distinct"] * key.nulls_not_distinct)
 
 
 def _keys(catalog: Catalog) -> dict[_Key, str]:

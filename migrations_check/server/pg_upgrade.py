@@ -100,7 +100,9 @@ def _empty_cluster(
             os.chown(place, *account)
         ((encoding, collate, ctype),) = at.catalog.rows(
             "SELECT pg_catalog.pg_encoding_to_char(encoding), datcollate, datctype"
-            " FROM pg_catalog.pg_database WHERE datname = 'template0'"
+            " FROM pg_catalog.pg_database"
+            # Without it pg_upgrade says that it is missing.
+            " ORDER BY datname = 'template0' DESC, datname = 'template1' DESC LIMIT 1"
         )
         sums = at.catalog.setting("data_checksums") == "on"
         words = [new / "initdb", "-D", place / "new", "-U", _installer(at), "-A", "trust",

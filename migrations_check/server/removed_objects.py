@@ -1,8 +1,9 @@
 """Functions, operators and catalog columns that the target does not have, where they are used.
 
-Views, rules, defaults, constraints and indexes keep what they use as trees of oids, so that
-functions and operators are found exactly; columns of catalogs, and what stands in the bodies
-of functions, are found by their names.
+Views, rules, defaults, constraints, indexes, policies and triggers keep what they use as trees
+of oids, so that functions and operators are found exactly; columns of catalogs, and what stands
+in the bodies of functions, are found by their names. A body may also name what this server does
+not have any more, for nobody looks at it before it is called.
 
 Source: https://www.postgresql.org/docs/current/catalog-pg-rewrite.html
 """
@@ -12,12 +13,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from .bodies import Body, bodies
+from .catalog import Catalog
 from .majors import Removed, removed
 from .rule import Look, Rule, Said
 
 
 def look(at: Look) -> Iterator[Said]:
-    """Look into views, rules, defaults, constraints, indexes and the bodies of functions."""
+    """Look into all that is kept as trees, and into the bodies of functions."""
     old, new = at.catalog.major, at.target
     functions = [(n, entry) for entry in removed("functions", old, new) for n in entry.names]
     operators = list(removed("operators", old, new))
@@ -26,8 +29,7 @@ def look(at: Look) -> Iterator[Said]:
         yield from _in_trees(at, functions, operators)
     if columns:
         yield from _in_views(at, columns)
-    if functions or columns:
-        yield from _in_bodies(at, functions, columns)
+    yield from _in_bodies(at)
 
 
 def _in_trees(
@@ -60,25 +62,53 @@ def _in_trees(
                     oids[oid] = (f"the operator {entry.facts['name']}", entry)
     if not oids:
         return
+    # Arguments' defaults, and from 14 on bodies that are no text.
+    body = "proargdefaults::text"
+    if at.catalog.major >= 14:
+        body = "nullif(concat(proargdefaults::text, prosqlbody::text), '')"
     for schema, name, kind, found in at.catalog.rows(
-        """
+        f"""
         SELECT n.nspname, t.name, t.kind, t.found FROM (
-            SELECT c.relnamespace AS space, c.oid AS of, c.relname AS name,
+            SELECT c.relnamespace AS space, 'pg_catalog.pg_class'::regclass AS class, c.oid AS of,
+                   c.relname AS name,
                    CASE WHEN c.relkind IN ('v', 'm') THEN 'view' ELSE 'rule' END AS kind,
                    r.ev_action::text || coalesce(r.ev_qual::text, '') AS tree
             FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
             UNION ALL
-            SELECT c.relnamespace, c.oid, c.relname || '.' || a.attname, 'default', d.adbin::text
+            SELECT c.relnamespace, c.tableoid, c.oid, c.relname || '.' || a.attname, 'default',
+                   d.adbin::text
             FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_class c ON c.oid = d.adrelid
             JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.adnum
             UNION ALL
-            SELECT connamespace, conrelid, conname, 'constraint', conbin::text
+            SELECT connamespace,
+                   CASE WHEN conrelid <> 0 THEN 'pg_catalog.pg_class'::regclass
+                        ELSE 'pg_catalog.pg_type'::regclass END,
+                   greatest(conrelid, contypid), conname, 'constraint', conbin::text
             FROM pg_catalog.pg_constraint WHERE conbin IS NOT NULL
             UNION ALL
-            SELECT c.relnamespace, c.oid, c.relname, 'index',
+            SELECT typnamespace, tableoid, oid, typname, 'domain', typdefaultbin::text
+            FROM pg_catalog.pg_type WHERE typdefaultbin IS NOT NULL
+            UNION ALL
+            SELECT c.relnamespace, c.tableoid, c.oid, c.relname, 'index',
                    coalesce(i.indexprs::text, '') || coalesce(i.indpred::text, '')
             FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
             WHERE i.indexprs IS NOT NULL OR i.indpred IS NOT NULL
+            UNION ALL
+            SELECT c.relnamespace, c.tableoid, c.oid, c.relname || '.' || p.polname, 'policy',
+                   coalesce(p.polqual::text, '') || coalesce(p.polwithcheck::text, '')
+            FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_class c ON c.oid = p.polrelid
+            UNION ALL
+            SELECT c.relnamespace, c.tableoid, c.oid, c.relname || '.' || t.tgname, 'trigger',
+                   t.tgqual::text
+            FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+            WHERE t.tgqual IS NOT NULL
+            UNION ALL
+            SELECT c.relnamespace, c.tableoid, c.oid, c.relname, 'partition key', p.partexprs::text
+            FROM pg_catalog.pg_partitioned_table p JOIN pg_catalog.pg_class c ON c.oid = p.partrelid
+            WHERE p.partexprs IS NOT NULL
+            UNION ALL
+            SELECT pronamespace, tableoid, oid, proname || '()', 'function', {body}
+            FROM pg_catalog.pg_proc WHERE oid >= 16384 AND {body} IS NOT NULL
         ) s
         JOIN pg_catalog.pg_namespace n ON n.oid = s.space
         CROSS JOIN LATERAL (
@@ -88,7 +118,7 @@ def _in_trees(
         ) t
         WHERE t.found = ANY ($1::int8[]) AND s.of >= 16384
           AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = s.of
-                          AND d.classid = 'pg_catalog.pg_class'::regclass AND d.deptype = 'e')
+                          AND d.classid = s.class AND d.deptype = 'e')
         ORDER BY 1, 2
         """,
         [list(oids)],
@@ -131,45 +161,71 @@ def _in_views(at: Look, columns: Sequence[Removed]) -> Iterator[Said]:
             )
 
 
-def _in_bodies(
-    at: Look, functions: Sequence[tuple[str, Removed]], columns: Sequence[Removed]
-) -> Iterator[Said]:
+def _in_bodies(at: Look) -> Iterator[Said]:
+    functions = [(n, entry) for entry in removed("functions", 0, at.target) for n in entry.names]
+    columns = list(removed("columns", 0, at.target))
     words = [name for name, _ in functions]
     words += sorted({name for entry in columns for name in entry.names})
-    for schema, name, body in at.catalog.rows(
-        "SELECT n.nspname, p.proname, p.prosrc FROM pg_catalog.pg_proc p"
-        " JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace"
-        " JOIN pg_catalog.pg_language l ON l.oid = p.prolang"
-        " WHERE p.oid >= 16384 AND l.lanname NOT IN ('c', 'internal')"
-        " AND p.prosrc ~* ('\\m(' || pg_catalog.array_to_string($1::text[], '|') || ')\\M')"
-        " AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = p.oid"
-        " AND d.classid = 'pg_catalog.pg_proc'::regclass AND d.deptype = 'e')"
-        " ORDER BY 1, 2",
-        [words],
-    ):
-        found = [
-            (f"{one}()", entry) for one, entry in functions
-            if re.search(rf"\b{one}\s*\(", body, re.IGNORECASE)
+    found = []
+    for body in bodies(at.catalog, words):
+        found += [
+            (body, name, entry) for name, entry in functions
+            # Another schema's is another function.
+            if re.search(rf"(?<![\w.\"])(?:pg_catalog\.)?{name}\s*\(", body.code, re.IGNORECASE)
         ]
         found += [
-            (f"{entry.facts['relation']}.{column}", entry)
-            for entry, column in _named_columns(body, columns)
+            (body, name, entry) for entry in columns for name in entry.names
+            if re.search(rf"\b{entry.facts['relation']}\b", body.code, re.IGNORECASE)
+            and re.search(rf"\b{name}\b", body.code, re.IGNORECASE)
         ]
-        for what, entry in found:
-            yield at.warning(
-                at.named(schema, f"{name}()"),
-                f"the function's body uses {what}, which PostgreSQL {entry.major} does not have"
-                f" ({entry.note}): it will fail when it is called",
-                f"Write it with {entry.facts['instead']}",
-            )
+    here = _still_here(at.catalog, found) if found else set()
+    for body, name, entry in found:
+        relation = entry.facts.get("relation")
+        already = entry.major <= at.catalog.major
+        if already and (body.by_version or (relation, name) in here):
+            continue
+        fails = "fails already" if already else "will fail"
+        yield at.warning(
+            at.named(body.schema, f"{body.name}()"),
+            f"the function's body uses {f'{relation}.{name}' if relation else f'{name}()'}, which"
+            f" PostgreSQL {entry.major} does not have ({entry.note}): it {fails} when it is called",
+            f"Write it with {entry.facts['instead']}",
+        )
+
+
+def _still_here(
+    catalog: Catalog, found: Sequence[tuple[Body, str, Removed]]
+) -> set[tuple[str | None, str]]:
+    """Find the names that something of a user's has taken over: functions, and columns."""
+    return {
+        (relation, name)
+        for relation, name in catalog.rows(
+            "SELECT NULL, proname FROM pg_catalog.pg_proc WHERE proname = ANY ($1::text[])"
+            " UNION SELECT c.relname, a.attname FROM pg_catalog.pg_attribute a"
+            " JOIN pg_catalog.pg_class c ON c.oid = a.attrelid"
+            " WHERE a.attname = ANY ($1::text[]) AND c.relname = ANY ($2::text[])",
+            [
+                sorted({name for _, name, _ in found}),
+                sorted({entry.facts.get("relation", "") for _, _, entry in found}),
+            ],
+        )
+    }
 
 
 def _named_columns(text: str, columns: Sequence[Removed]) -> Iterator[tuple[Removed, str]]:
-    """Yield the columns that a text names together with their relation."""
+    """Yield the columns that a view's text reads, in the way in which the server writes it."""
     for entry in columns:
-        if re.search(rf"\b{entry.facts['relation']}\b", text, re.IGNORECASE):
+        relation = entry.facts["relation"]
+        aliases = {relation}
+        for found in re.finditer(rf"\b{relation}\s+(?:AS\s+)?(\w+|\"[^\"]+\")", text):
+            aliases.add(found[1])
+        prefixes = "|".join(re.escape(alias) for alias in sorted(aliases))
+        if re.search(rf"\b{relation}\b", text):
             for name in entry.names:
-                if re.search(rf"\b{name}\b", text, re.IGNORECASE):
+                # Without a prefix where only one relation is read; behind AS it is a new name.
+                if re.search(rf"(?<![\w.\"])(?:{prefixes})\.{name}\b", text) or re.search(
+                    rf"(?<![\w.\"])(?<!AS ){name}\b", text
+                ):
                     yield entry, name
 
 

@@ -9,42 +9,40 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dedupe.errors import PermissionDenied
+from dedupe.table import quoted
 
-from .majors import removed_by_name
+from .majors import Settings
 from .rule import Look, Rule, Said
 
 
 def look(at: Look) -> Iterator[Said]:
     """Look into the configuration files, and at what is set for databases and roles."""
-    gone = removed_by_name("settings", at.catalog.major, at.target)
-    if not gone:
+    settings = Settings(at.catalog.major, at.target)
+    if not settings.names:
         return
-    for database, role, name in at.catalog.rows(
-        "SELECT coalesce(d.datname, ''), coalesce(r.rolname, ''),"
-        " pg_catalog.split_part(c.text, '=', 1)"
+    for database, role, name, value in at.catalog.rows(
+        "SELECT d.datname, r.rolname, pg_catalog.split_part(c.text, '=', 1),"
+        " pg_catalog.substr(c.text, pg_catalog.strpos(c.text, '=') + 1)"
         " FROM pg_catalog.pg_db_role_setting s"
         " CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) c (text)"
         " LEFT JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase"
         " LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole"
         " WHERE pg_catalog.split_part(c.text, '=', 1) = ANY ($1::text[]) ORDER BY 3, 1, 2",
-        [list(gone)],
+        [settings.names],
     ):
-        entry = gone[name]
-        words = [f"ROLE {role}"] if role else [f"DATABASE {database}"]
-        if role and database:
-            words.append(f"IN DATABASE {database}")
-        whose = " ".join(words)
+        refused = settings.refused(name, value)
+        if refused is None:
+            continue
         yield at.blocker(
-            f"{name} of {whose}",
-            f"PostgreSQL {entry.major} does not know the setting ({entry.note}), so that restoring"
-            " the cluster's roles and databases fails at it",
-            f"ALTER {whose} RESET {name}",
+            f"{name} of {_whose(database, role)}",
+            f"{refused[1]}, so that restoring the cluster's roles and databases fails at it",
+            f"ALTER {_whose(database and quoted(database), role and quoted(role))} RESET {name}",
         )
     try:
         files = at.catalog.rows(
-            "SELECT sourcefile, sourceline, name FROM pg_catalog.pg_file_settings"
-            " WHERE name = ANY ($1::text[]) ORDER BY 1, 2",
-            [list(gone)],
+            "SELECT sourcefile, sourceline, name, coalesce(setting, '')"
+            " FROM pg_catalog.pg_file_settings WHERE name = ANY ($1::text[]) ORDER BY 1, 2",
+            [settings.names],
         )
     except PermissionDenied:
         yield at.unseen(
@@ -52,14 +50,23 @@ def look(at: Look) -> Iterator[Said]:
             "this role may not read pg_file_settings; a superuser may, or who has the grant",
         )
         return
-    for file, line, name in files:
-        entry = gone[name]
+    for file, line, name, value in files:
+        refused = settings.refused(name, value)
+        if refused is None:
+            continue
         yield at.warning(
             f"{file}:{line}",
-            f"it sets {name}, which PostgreSQL {entry.major} does not know ({entry.note}): a"
-            " server that is given this file does not start",
-            f"Take it out of the new cluster's file; in its place: {entry.facts['instead']}",
+            f"it sets {name}, and {refused[1]}: a server that is given this file does not start",
+            "Take it out of the new cluster's file; in its place:"
+            f" {refused[0].facts['instead']}",
         )
+
+
+def _whose(database: str | None, role: str | None) -> str:
+    """Name whose setting it is, as ALTER does."""
+    if role is None:
+        return f"DATABASE {database}" if database else "ROLE ALL"
+    return f"ROLE {role}" + (f" IN DATABASE {database}" if database else "")
 
 
 RULE = Rule(name="removed-settings", scope="cluster", look=look)

@@ -25,7 +25,7 @@ def look(at: Look) -> Iterator[Said]:
     if not changed and not reg:
         return
     # Whoever stores a type also stores what it is made of, so the search goes upwards.
-    for schema, table, column, name in at.catalog.rows(
+    for schema, table, column, name, view, plain in at.catalog.rows(
         """
         WITH RECURSIVE searched AS (
             SELECT t.oid, n.nspname || '.' || t.typname AS name
@@ -46,11 +46,15 @@ def look(at: Look) -> Iterator[Said]:
                 SELECT r.rngtypid, r.rngsubtype FROM pg_catalog.pg_range r
             ) w ON w.part = s.oid
         )
-        SELECT n.nspname, c.relname, a.attname, s.name
+        SELECT n.nspname, c.relname, a.attname, s.name, c.relkind = 'm',
+               t.typbasetype = 0 AND t.typelem = 0 AND t.typtype = 'b'
         FROM searched s JOIN pg_catalog.pg_attribute a ON a.atttypid = s.oid
+        JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
         JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'm', 'p')
+        -- A column that is inherited changes with its parent's.
+        WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attinhcount = 0
+          AND c.relkind IN ('r', 'm', 'p')
           AND c.oid >= 16384 AND n.nspname NOT IN ('pg_catalog', 'information_schema')
         ORDER BY 1, 2, 3
         """,
@@ -58,18 +62,25 @@ def look(at: Look) -> Iterator[Said]:
     ):
         entry = changed.get(name)
         where = f"{quoted(schema)}.{quoted(table)}"
+        becomes = entry.facts["becomes"] if entry and plain else "text"
+        remedy = (
+            f"Make it anew with a column of another type, after: DROP MATERIALIZED VIEW {where}"
+            if view else
+            f"ALTER TABLE {where} ALTER COLUMN {quoted(column)} TYPE"
+            f" {becomes.format(column=quoted(column))}"
+        )
         if entry is None:
             yield at.blocker(
                 at.named(schema, table, column),
                 f"it stores {name}, a number of the system that pg_upgrade does not keep and so"
                 " refuses; a dump and restore carries it over",
-                f"ALTER TABLE {where} ALTER COLUMN {quoted(column)} TYPE text",
+                remedy,
             )
             continue
         yield at.blocker(
             at.named(schema, table, column),
             f"it stores {name}: in PostgreSQL {entry.major} {entry.facts['why']} ({entry.note})",
-            entry.facts["remedy"].format(table=where, column=quoted(column)),
+            remedy,
         )
 
 

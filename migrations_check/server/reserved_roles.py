@@ -1,4 +1,4 @@
-"""Roles and tablespaces whose names are the system's own.
+"""Roles whose names are the system's own.
 
 Source: https://www.postgresql.org/docs/current/predefined-roles.html
 """
@@ -16,11 +16,14 @@ def look(at: Look) -> Iterator[Said]:
         "SELECT rolname FROM pg_catalog.pg_roles WHERE rolname ~ '^pg_' AND oid >= 16384"
         " ORDER BY 1"
     ):
+        literal = name.replace("'", "''")
         yield at.blocker(
             name,
             "names of roles that begin with pg_ are the system's: pg_upgrade refuses the role, and"
             " a restore cannot make it",
-            f'ALTER ROLE "{name}" RENAME TO … with a name of another beginning',
+            # ALTER ROLE refuses such a name as well.
+            "As a superuser, and with a new password for it if it has one: UPDATE pg_authid SET"
+            f" rolname = 'was_{literal}' WHERE rolname = '{literal}'",
         )
 
 

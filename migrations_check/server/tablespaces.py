@@ -7,14 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dedupe.table import quoted
+
 from .rule import Look, Rule, Said
 
 
 def look(at: Look) -> Iterator[Said]:
     """Compare where tablespaces lie with where the data directory is."""
     spaces = at.catalog.rows(
-        "SELECT spcname, pg_catalog.pg_tablespace_location(oid) FROM pg_catalog.pg_tablespace"
-        " WHERE spcname NOT IN ('pg_default', 'pg_global') ORDER BY 1"
+        "SELECT t.spcname, pg_catalog.pg_tablespace_location(t.oid),"
+        " ARRAY(SELECT d.datname FROM pg_catalog.pg_database d"
+        " WHERE d.dattablespace = t.oid ORDER BY 1),"
+        " ARRAY(SELECT d.datname FROM pg_catalog.pg_tablespace_databases(t.oid) o (oid)"
+        " JOIN pg_catalog.pg_database d ON d.oid = o.oid"
+        " WHERE d.dattablespace <> t.oid ORDER BY 1)"
+        " FROM pg_catalog.pg_tablespace t"
+        " WHERE t.spcname NOT IN ('pg_default', 'pg_global') ORDER BY 1"
     )
     if not spaces:
         return
@@ -22,13 +30,13 @@ def look(at: Look) -> Iterator[Said]:
         "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'data_directory'"
     )
     data = rows[0][0] if rows else None
-    for name, location in spaces:
+    for name, location, homes, users in spaces:
         if not location.startswith("/"):
             yield at.blocker(
                 name,
                 "the tablespace was made in place, inside of the data directory, and pg_upgrade"
                 " does not take such ones",
-                "Move its tables: ALTER TABLE ALL IN TABLESPACE … SET TABLESPACE pg_default",
+                _emptied(name, homes, users),
             )
         elif data is None:
             yield at.unseen(
@@ -41,8 +49,25 @@ def look(at: Look) -> Iterator[Said]:
                 name,
                 f"the tablespace lies in {location}, inside of the data directory: whoever deletes"
                 " the old cluster after an upgrade deletes what the new one uses",
-                "Move it to a directory of its own before the upgrade",
+                f"{_emptied(name, homes, users)}; or the same with another tablespace in place of"
+                " pg_default",
             )
+
+
+def _emptied(name: str, homes: list[str], users: list[str]) -> str:
+    """Say how everything is moved out of a tablespace, so that it can be dropped."""
+    space = quoted(name)
+    steps = [f"ALTER DATABASE {quoted(home)} SET TABLESPACE pg_default" for home in homes]
+    if users:
+        steps.append(
+            f"in {', '.join(users)}: "
+            + "; ".join(
+                f"ALTER {kind} ALL IN TABLESPACE {space} SET TABLESPACE pg_default"
+                for kind in ("TABLE", "INDEX", "MATERIALIZED VIEW")
+            )
+        )
+    steps.append(f"DROP TABLESPACE {space}")
+    return "; ".join(steps)
 
 
 RULE = Rule(name="tablespaces", scope="cluster", look=look)

@@ -39,21 +39,23 @@ def look(at: Look) -> Iterator[Said]:
                 if one.count:
                     yield at.blocker(
                         at.named(schema, name),
-                        f"{rows} of {schema}.{table} too wide for this index, which holds entries"
-                        f" of {entry.limit} bytes, so that it cannot be built again:"
+                        f"{rows} of {schema}.{table} {'is' if one.count == 1 else 'are'} too wide"
+                        f" for this index, which holds entries of {entry.limit} bytes, so that it"
+                        " cannot be built again:"
                         f" {', '.join(one.rows)}",
                         "Shorten what is in the key's columns, or delete the rows",
                     )
                 if one.unsure:
                     yield at.unseen(
                         at.named(schema, name),
-                        f"{one.unsure:,} rows of {schema}.{table} perhaps too wide for it: how far"
-                        " their values are compressed is not known before it is built",
+                        f"some rows of {schema}.{table} ({one.unsure:,}) are perhaps too wide for"
+                        " it: how far their values are compressed is not known before it is built",
                     )
             if unreadable:
                 yield at.unseen(
                     at.named(schema, table),
-                    f"in {unreadable} parts of 64 MB damaged rows kept others from being read",
+                    "damaged rows kept others from being read, in so many parts of 64 MB:"
+                    f" {unreadable}",
                 )
 
 

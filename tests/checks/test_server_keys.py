@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from dedupe.errors import NotARunDirectory, RunMismatch
 from dedupe.lab import Damage, damage
 
+from ..faults import Breakable, page_of
 from .conftest import Checked
 
 
@@ -67,6 +69,38 @@ def test_a_key_too_wide_for_its_index_is_a_blocker(checked: Checked) -> None:
     assert "id 3" in found.message
     with pytest.raises(Exception, match="exceeds btree"):
         checked.run("REINDEX INDEX pages_url")
+
+
+@pytest.mark.parametrize("of", ["heap", "toast"])
+def test_damaged_rows_are_told_and_hide_nothing(checked: Checked, of: str) -> None:
+    """Scenario: a page of the heap, or of the values outside of it, is overwritten on the disk.
+    Outcome: unreadable rows are a blocker, their width is unseen, and other tables are read.
+    """
+    if checked.major < 14:
+        pytest.skip("rows are not read before 14")
+    wide = "(SELECT string_agg(md5((n * id)::text), '') FROM generate_series(1, 150) n)"
+    checked.run(
+        "CREATE TABLE pages (id int PRIMARY KEY, url text) PARTITION BY RANGE (id)",
+        "CREATE TABLE first PARTITION OF pages FOR VALUES FROM (1) TO (1000)",
+        "CREATE TABLE second PARTITION OF pages FOR VALUES FROM (1000) TO (2000)",
+        "INSERT INTO pages SELECT n, repeat('x', 100) || n FROM generate_series(1, 1999) n",
+        f"UPDATE pages SET url = {wide} WHERE id % 100 = 0",
+        "CREATE UNIQUE INDEX pages_url ON pages (id, md5(url))",
+        "CREATE TABLE others (name text UNIQUE)", "INSERT INTO others VALUES ('a')",
+    )
+    damage(checked.dsn, "others_name_key", Damage.LOST_ENTRIES, ["INSERT INTO others VALUES ('a')"])
+    with psycopg.connect(checked.dsn) as connection:
+        ((toast,),) = connection.execute(
+            "SELECT reltoastrelid::regclass::text FROM pg_class WHERE relname = 'second'")
+        file, size = page_of(connection, "second" if of == "heap" else toast)
+    assert {one.rule for one in checked.check(quick=False).blockers} == {"duplicate-keys"}
+    Breakable(checked.server, checked.dsn).spoil(file, [0], size, b"\xff" * size)
+    report = checked.check(quick=False)
+    assert [one.object.removeprefix(f"{checked.dbname}/public.") for one in report.blockers] == [
+        "others_name_key", "second"]
+    assert "invalid page in block 0" in report.blockers[1].message
+    unseen = [one.object for one in report.unseen if one.rule == "wide-keys"]
+    assert unseen == [f"{checked.dbname}/public.pages"]
 
 
 def test_an_unfinished_scan_goes_on_and_a_finished_one_begins_anew(people: Checked) -> None:

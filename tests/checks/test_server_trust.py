@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
+
+from dedupe.lab import Server
+from migrations_check import Asked, Finding, check_server
 
 from .conftest import Checked
 from .servers import of_major, run
@@ -65,9 +71,29 @@ def test_the_ranges_of_damaging_minors(version: int, told: bool) -> None:
     assert bool(hit) is told
 
 
-def test_unsafe_settings_are_told_and_safe_ones_are_not() -> None:
-    from migrations_check import Asked, check_server
+def test_a_server_of_a_damaging_minor(servers: Callable[[int], Server], tmp_path: Path) -> None:
+    """Scenario: a real 14.3, which builds an index concurrently, and one that was mended."""
+    server = servers(14)
+    assert server.version == 140003
+    dsn = server.create_database("built")
+    run(dsn, "CREATE TABLE people (name text)", "INSERT INTO people VALUES ('a'), ('b')",
+        "CREATE UNIQUE INDEX CONCURRENTLY people_key ON people (name)")
 
+    def told(server: Server, dbname: str = "postgres") -> list[Finding]:
+        asked = Asked(to=18, only=(dbname,), run=tmp_path / "keys")
+        report = check_server(server.dsn(dbname), asked).report
+        assert not report.blockers
+        return [one for one in report.findings if one.rule == "damaging-minor"]
+
+    (found,) = told(server, "built")
+    assert (found.object, found.severity) == ("PostgreSQL 14.3", "warning")
+    assert "release/14.4/" in found.message
+    assert "Update to 14.4" in found.remedy
+    assert [told(servers(major)) for major in (18, 15, 13, 10)] == [[]] * 4
+    server.drop_database("built")
+
+
+def test_unsafe_settings_are_told_and_safe_ones_are_not() -> None:
     def found(**settings: str) -> list[str]:
         with of_major(18, settings) as server:
             report = check_server(server.dsn(), Asked(to=18, quick=True)).report

@@ -8,20 +8,37 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from ...findings import Finding
+from ...findings import Finding, Unseen
 from ..images import Known
 from ..project import Running
-from ..scene import Rule, Scene, blocker, data_of, databases, warning
+from ..scene import Rule, Scene, blocker, data_of, databases, named, warning
 
 _NAME = "compose-database-major"
 
 
-def look(scene: Scene) -> Iterator[Finding]:
+def look(scene: Scene) -> Iterator[Finding | Unseen]:
     """Compare each database image with PG_VERSION under its volume, and with the server."""
     found = list(databases(scene.now))
+    if scene.server and len(found) != 1:
+        among = ", ".join(service.name for service, _ in found)
+        yield Unseen(
+            rule=_NAME, object="the running server",
+            reason=f"to which of {among} the connection string leads is not known, so that it was"
+            " compared with none: name files in which one service is a PostgreSQL"
+            if found else
+            "no service is known to run a PostgreSQL, so that it was compared with none",
+        )
     for service, known in found:
         major = service.image.major
-        if major is None or known.upgrades:
+        if known.upgrades:
+            continue
+        if major is None:
+            if service.image.named and not service.image.floating:
+                yield Unseen(
+                    rule=_NAME, object=named(service),
+                    reason=f"of which major {service.image} is, its tag does not say: name a tag"
+                    " that begins with the version",
+                )
             continue
         server = scene.server if len(found) == 1 else None
         if server and server.major != major:
