@@ -7,7 +7,7 @@ from typing import Any
 from dedupe import UndoResult, Verification
 
 from .outcomes import print_tables
-from .output import counted, one_line
+from .output import counted, heard, one_line
 from .repairing import NOTHING_WRITTEN, Meant
 
 
@@ -29,6 +29,7 @@ def verification_facts(found: Verification) -> dict[str, Any]:
     }
 
 
+@heard
 def print_verification(found: Verification, meant: Meant) -> None:
     """Print what was looked at, and what is wrong."""
     for check in found.checks:
@@ -56,6 +57,7 @@ def put_back_facts(result: UndoResult) -> dict[str, Any]:
     }
 
 
+@heard
 def print_undo(result: UndoResult) -> None:
     """Print what an undo brought back, or would, and what it refused."""
     shown = result.status == "shown" and not result.already_done

@@ -10,7 +10,7 @@ from migrations_check import AppAsked, Migrated, Report
 from .checks import print_report, report_facts
 from .config import Config
 from .options import Connecting
-from .output import one_line, print_json
+from .output import heard, one_line, print_json
 from .serverchecks import place_of, teller
 
 
@@ -28,6 +28,7 @@ def app_asked(config: Config, where: Connecting, to: str, given: dict[str, Any])
     )
 
 
+@heard
 def print_migrated(found: Migrated, report: Report, *, as_json: bool) -> None:
     """Print where the database is, what will run, and the findings."""
     if as_json:

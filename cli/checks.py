@@ -22,7 +22,7 @@ from migrations_check import (
 
 from .config import DEFAULT_FILE, Config, check_kind, unknown
 from .exits import ExitCode
-from .output import FORMAT_VERSION, counted, one_line, print_json, styled
+from .output import FORMAT_VERSION, counted, heard, one_line, print_json, styled
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -71,6 +71,7 @@ def ignored(
     return tuple(found)
 
 
+@heard
 def print_report(report: Report, *, as_json: bool) -> None:
     """Print all findings, blockers first in the text, and what could not be seen."""
     if as_json:

@@ -10,9 +10,10 @@ from typing import Any
 from migrations_check import Composed, Report
 
 from .checks import print_report, report_facts
-from .output import aligned, one_line, print_json
+from .output import aligned, heard, one_line, print_json
 
 
+@heard
 def print_composed(
     found: Composed, report: Report, *, written: Sequence[Path], refused: bool, as_json: bool
 ) -> None:

@@ -119,7 +119,7 @@ def provider_named(guard: Guard, given: dict[str, Any]) -> tuple[str, str | None
         name = next(iter(guard.providers))
     if name is None:
         raise UsageError(
-            "which provider shall take the snapshot was not said",
+            "which provider is meant was not said",
             hint="Say --provider NAME: one of [guard.providers] in the settings file, or"
             " pg_basebackup or pg_dump with --to DIR.",
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from dedupe import Plan, Result
 
-from .output import aligned, counted, one_line
+from .output import aligned, counted, heard, one_line
 from .plans import print_plan
 from .repairing import NOTHING_WRITTEN, Meant
 
@@ -36,6 +36,7 @@ def repair_facts(result: Result, meant: Meant) -> dict[str, Any]:
     }
 
 
+@heard
 def print_repair(result: Result, plan: Plan, meant: Meant) -> None:
     """Print what a repair did, or would do, and the way back."""
     if result.status == "shown":

@@ -6,13 +6,16 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from functools import wraps
+from typing import Any, ParamSpec, TextIO
 
 import click
 
 from dedupe import Group, Member
+
+P = ParamSpec("P")
 
 #: version of the JSON of every command; raised when a field changes its meaning
 FORMAT_VERSION = 1
@@ -54,9 +57,32 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
+def heard(printer: Callable[P, None]) -> Callable[P, None]:
+    """Let a printer of a result end quietly where nobody reads on.
+
+    What it would have said stands in the exit code, which the command still has to return.
+    """
+
+    @wraps(printer)
+    def print_while_heard(*args: P.args, **named: P.kwargs) -> None:
+        try:
+            printer(*args, **named)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # What is left in the buffer goes nowhere, now and at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    return print_while_heard
+
+
+@heard
 def print_json(value: object) -> None:
     """Print one JSON value as one line of ASCII, which survives any locale."""
-    print(json.dumps(value, default=str))
+    print(_json_line(value))
+
+
+def _json_line(value: object) -> str:
+    return json.dumps(value, default=str)
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str | int]]) -> Iterator[str]:
@@ -96,7 +122,7 @@ def print_groups(groups: Iterable[Group], form: str) -> None:
     elif form == "jsonl":
         for group in groups:
             for member in group.members:
-                print_json(member_facts(group, member))
+                print(_json_line(member_facts(group, member)))
     else:
         for group in groups:
             _print_group(group)

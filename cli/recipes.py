@@ -11,7 +11,7 @@ import msgspec
 from dedupe import Fit, Recipe, RecipeResult, UndoResult, Verification
 
 from . import afterwards
-from .output import FORMAT_VERSION, aligned, counted, one_line, print_fact, print_json
+from .output import FORMAT_VERSION, aligned, counted, heard, one_line, print_fact, print_json
 from .repairing import NOTHING_WRITTEN
 
 
@@ -133,6 +133,7 @@ def fit_facts(fit: Fit) -> dict[str, Any]:
     }
 
 
+@heard
 def print_fit(fit: Fit) -> None:
     """Print what a recipe comes to in a database."""
     print_fact("recipe", fit.recipe.name)
@@ -195,6 +196,7 @@ def result_facts(result: RecipeResult, place: Path) -> dict[str, Any]:
     }
 
 
+@heard
 def print_result(result: RecipeResult, place: Path, *, as_json: bool) -> None:
     """Print what a recipe did, or would do, step by step."""
     if as_json:
@@ -233,6 +235,7 @@ def verification_facts(found: Sequence[Verification], place: Path) -> dict[str, 
     }
 
 
+@heard
 def print_verifications(found: Sequence[Verification], place: Path) -> None:
     """Print what is wrong with what a recipe repaired."""
     for one in found:
@@ -253,6 +256,7 @@ def undo_facts(done: Sequence[UndoResult], place: Path) -> dict[str, Any]:
     }
 
 
+@heard
 def print_undone(done: Sequence[UndoResult], place: Path) -> None:
     """Print what came back, the last step first, and what would make the keys unique again."""
     rows = [

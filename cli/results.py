@@ -14,6 +14,7 @@ from .output import (
     FORMAT_VERSION,
     aligned,
     counted,
+    heard,
     moment_text,
     note,
     one_line,
@@ -86,16 +87,13 @@ def scan_facts(scans: Scans) -> dict[str, Any]:
     }
 
 
+@heard
 def print_scan(scans: Scans, *, as_json: bool) -> None:
-    """Print what a finished scan found; a reader who has left changes nothing."""
-    try:
-        if as_json:
-            print_json(scan_facts(scans))
-        else:
-            _print_scan(scans)
-    except BrokenPipeError:
-        # The exit code still says what was found.
-        return
+    """Print what a finished scan found."""
+    if as_json:
+        print_json(scan_facts(scans))
+    else:
+        _print_scan(scans)
 
 
 def print_stopped(scans: Scans, go_on: str, *, let_go: bool, as_json: bool) -> None:

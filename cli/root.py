@@ -76,6 +76,10 @@ def run(arguments: Sequence[str]) -> int:
     except DedupeError as error:
         output.complain(error.message, error.hint)
         return code_of(error)
+    except click.exceptions.NoArgsIsHelpError as error:
+        # Its message is the whole help of a group, which is asked for by --help.
+        output.complain("Missing command.", f"Try: {error.ctx.command_path} --help")
+        return ExitCode.USAGE
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         output.complain(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dedupe import plain_name
+from dedupe.errors import UsageError
 from migrations_check import Asked, unfinished_keys
 
 from .config import Config
@@ -45,7 +46,15 @@ def asked_of(config: Config, where: Connecting, given: dict[str, Any]) -> Asked:
 
 
 def _path(text: str | None) -> Path | None:
-    return None if text is None else Path(text).expanduser().absolute()
+    if text is None:
+        return None
+    path = Path(text).expanduser().absolute()
+    if not path.is_dir():
+        raise UsageError(
+            f"there is no directory {path}",
+            hint="Name the one with pg_upgrade and initdb, as in -B /usr/lib/postgresql/18/bin.",
+        )
+    return path
 
 
 def place_of(config: Config, where: Connecting, what: str) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 from migrations_check import Kept, Result, Snapshot, Status, spoken
 
-from .output import FORMAT_VERSION, aligned, moment_text, one_line
+from .output import FORMAT_VERSION, aligned, heard, moment_text, one_line
 
 
 def kept_facts(kept: Kept) -> dict[str, Any]:
@@ -66,6 +66,7 @@ def receipt_text(kept: Kept) -> str:
     return one_line(f"receipt {receipt.id} ({receipt.provider}, taken {taken}{proof})")
 
 
+@heard
 def print_results(results: Sequence[Result]) -> None:
     """Print what proofs showed: ``checked:`` and ``wrong:``, as ``verify`` does."""
     for result in results:
@@ -93,6 +94,7 @@ def status_facts(status: Status) -> dict[str, Any]:
     }
 
 
+@heard
 def print_status(status: Status) -> None:
     """Print a table of the snapshots, and below it what is wrong."""
     now = datetime.now(UTC)

@@ -22,7 +22,7 @@ def text_of(path: Path, hint: str) -> str:
     except UnicodeDecodeError as error:
         raise UsageError(
             f"{path} is not text in UTF-8: byte {error.start + 1} is none of it",
-            hint="Save it as UTF-8, or take it out of the directory.", path=str(path),
+            hint="Save it as UTF-8, or leave it out.", path=str(path),
         ) from error
 
 

@@ -28,7 +28,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     verify: Argv | None = None
     restore: Argv | None = None
     delete: Argv | None = None
-    #: lines of text; {id}, {place} and {data_directory} are filled in, quoted for a shell
+    #: lines of text; {id}, {place} and {data_directory} are filled in, quoted for a shell, and
+    #: {options}, what pg_ctl start has to be told besides
     steps_back: tuple[str, ...] | None = None
     #: seconds that one command may take
     time_limit: Annotated[float, Meta(gt=0)] = 86400.0

@@ -23,6 +23,24 @@ def relink(data: Path, old: Path, new: Path) -> None:
             link.symlink_to(new / target.relative_to(old))
 
 
+def start_options(data: Path) -> str:
+    """Return what pg_ctl has to be told to start the server as it was started; may be empty.
+
+    Options of its command line are in no file that a copy brings back. Nothing where the
+    directory cannot be read from here.
+    Source: https://www.postgresql.org/docs/current/app-pg-ctl.html (postmaster.opts)
+    """
+    try:
+        _, *words = shlex.split((data / "postmaster.opts").read_text("utf-8", "surrogateescape"))
+    except (OSError, ValueError):
+        return ""
+    for place, word in enumerate(words):
+        if word == "-D":
+            del words[place : place + 2]
+            break
+    return f" --options={shlex.quote(shlex.join(words))}" if words else ""
+
+
 def put_in_place(moves: Sequence[tuple[str, Path]], name: str) -> list[str]:
     """Return the commands that put copies in the place of directories, which are kept aside.
 

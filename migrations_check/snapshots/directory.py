@@ -12,7 +12,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -78,8 +78,8 @@ class SnapshotDirectory:
     def list(self) -> tuple[Snapshot, ...]:
         """Return all snapshots, oldest first; those without a description are half-finished.
 
-        Raises ProviderFailed where the directory is not there: a disk that is not mounted
-        is not one without snapshots.
+        Raises ProviderFailed where the directory, or a snapshot, is not there to be read: a disk
+        that is not mounted is not one without snapshots.
         """
         with self._said("read"):
             found = sorted(
@@ -101,11 +101,13 @@ class SnapshotDirectory:
 
     def _described(self, path: Path, text: str) -> Snapshot:
         try:
-            if not path.name.endswith(PARTIAL):
-                found = msgspec.json.decode((path / _DESCRIPTION).read_bytes(), type=Snapshot)
-                if found.id == path.name:
-                    return found
-        except (OSError, msgspec.DecodeError):
+            # One that may not be read is not known to be half-finished.
+            with self._said("read"), suppress(FileNotFoundError):
+                if not path.name.endswith(PARTIAL):
+                    found = msgspec.json.decode((path / _DESCRIPTION).read_bytes(), type=Snapshot)
+                    if found.id == path.name:
+                        return found
+        except msgspec.DecodeError:
             pass
         began = datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
         return Snapshot(
@@ -118,8 +120,9 @@ class SnapshotDirectory:
             yield
         except OSError as error:
             raise ProviderFailed(
-                f"cannot {doing} {self._root}: {error.strerror}",
-                hint="Make room or mount it, or name another directory with --to.",
+                f"cannot {doing} {error.filename or self._root}: {error.strerror}",
+                hint=("Mount it, or let this account read it." if doing == "read" else
+                      "Make room or mount it, or name another directory with --to."),
                 provider=self._provider,
             ) from error
 

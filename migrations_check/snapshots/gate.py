@@ -149,7 +149,9 @@ def _remedy(
     guard: Guard, told: list[tuple[str, Kept | None]], demand: Demand, cluster: Cluster
 ) -> str:
     newest = told[0][1] if told else None
-    drilling = " --drill" if demand.level == "drilled" else ""
+    # What only a drill has shown to be wrong, only a drill shows to be right.
+    failed = newest is not None and newest.failure is not None and newest.failure.kind == "drilled"
+    drilling = " --drill" if failed or demand.level == "drilled" else ""
     if newest is not None and "it was never" in told[0][0]:
         return f"Prove it: pgmend guard verify {shlex.quote(str(newest.path))}{drilling}"
     name = newest.receipt.provider if newest else next(iter(guard.providers), "pg_basebackup")

@@ -12,10 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from psycopg import sql
-
 from dedupe.connect import Database
 from dedupe.errors import QueryFailed
+from dedupe.table import quoted
 
 from .cluster import beside
 
@@ -117,15 +116,19 @@ def _of_one(database: Database, dbname: str, *, counting: bool) -> Iterator[tupl
         for schema, table, inserted, deleted, file, unlogged in told:
             rows = None
             if counting and not (unlogged and session.standby):
-                query = sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {}").format(
-                    sql.Identifier(schema, table)
-                )
                 try:
-                    (rows,) = session.row(query.as_string(session.connection))
+                    (rows,) = session.row(
+                        f"SELECT pg_catalog.count(*) FROM ONLY {quoted(schema)}.{quoted(table)}"
+                    )
                 except QueryFailed as error:
                     if error.sqlstate == _GONE:
                         continue
                     raise
-            yield (dbname, schema, table), Counted(
+            yield (dbname, _told(schema), _told(table)), Counted(
                 rows=rows, inserted=inserted, deleted=deleted, file=file or 0, unlogged=unlogged
             )
+
+
+def _told(name: str) -> str:
+    """Write a name that is no UTF-8, as an SQL_ASCII database may have it, as a receipt can."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

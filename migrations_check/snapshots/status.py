@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from dedupe.errors import DedupeError
 
@@ -71,7 +72,7 @@ def status(guard: Guard, max_age: timedelta, also: tuple[str, str | None] | None
             findings.append(f"provider {name}: {error.message}")
     standings.sort(key=lambda one: one.snapshot.taken_at)
     for one in standings:
-        findings += _wrong(one)
+        findings += _wrong(one, guard.receipts)
     return Status(
         standings=tuple(standings), findings=(*findings, *_stale(standings, max_age))
     )
@@ -89,11 +90,15 @@ def _of_provider(provider: Provider, to: str | None, kept: tuple[Kept, ...]) -> 
     ]
 
 
-def _wrong(one: Standing) -> list[str]:
+def _wrong(one: Standing, receipts: Path) -> list[str]:
     place = ["--to", one.to] if one.to else []
     remove = shlex.join(
-        ["pgmend", "guard", "remove", one.snapshot.id, "--provider", one.provider, *place]
+        ["pgmend", "guard", "remove", one.snapshot.id, "--provider", one.provider, *place,
+         "--receipts", str(receipts)]
     )
+    if one.state == "half-finished" and one.kept:
+        whole = f"it was when its receipt was written: {one.kept.path}"
+        return [f"snapshot {one.snapshot.id} is not complete any more; {whole}"]
     if one.state == "half-finished":
         return [f"snapshot {one.snapshot.id} is half-finished; remove it with: {remove}"]
     if one.state == "gone" and one.kept:

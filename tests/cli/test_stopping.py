@@ -233,6 +233,31 @@ def test_a_closed_pipe_ends_quietly(pgmend: Command) -> None:
     assert scan.returncode == ExitCode.FOUND
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_whoever_reads_no_result_changes_no_exit_code(
+    pgmend: Command, unbuffered: str, form: list[str]
+) -> None:
+    """Scenario: ``pgmend check compose … | true``, with Python's buffer and without.
+    Outcome: nothing on stderr, and the code of a blocker.
+    """
+    (pgmend.where / "compose.yml").write_text("services:\n" + "".join(
+        f"  db{n}:\n    image: postgres:latest\n" for n in range(300)
+    ))
+    assert pgmend("check", "compose", "compose.yml", *form).returncode == ExitCode.REFUSED
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as closed:
+        check = subprocess.run(
+            pgmend.argv("check", "compose", "compose.yml", *form),
+            cwd=pgmend.where, env={**pgmend.env, "PYTHONUNBUFFERED": unbuffered},
+            stdin=subprocess.DEVNULL,
+            stdout=closed, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )
+    assert check.stderr == ""
+    assert check.returncode == ExitCode.REFUSED
+
+
 def test_a_full_disk_behind_stdout_is_a_failure(offline: Command) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(

@@ -63,8 +63,55 @@ def test_killed_in_the_middle_of_take(guard: Guarded, provider: str) -> None:
     assert f"snapshot {left.name} is half-finished; remove it with: " in told.stdout
     remedy = told.stdout.partition("remove it with: ")[2].splitlines()[0].split()
     assert remedy[:2] == ["pgmend", "guard"]
-    assert guard(*remedy[2:], *place).returncode == 0
+    assert guard(*remedy[2:]).returncode == 0
     assert list(guard.to.iterdir()) == []
+
+
+@REAL
+def test_a_snapshot_that_cannot_be_read_is_not_taken_for_half_finished(
+    guard: Guarded, provider: str
+) -> None:
+    """Nobody is told to remove it, no failed proof is put on record, and it counts again later."""
+    receipt = guard.taken(provider)
+    (snapshot,) = guard.to.iterdir()
+    description = snapshot / "pgmend-snapshot.json"
+    aside = description.rename(guard.where / "aside")
+    # Reading it fails for root, too.
+    description.mkdir()
+    results = sorted(guard.receipts.iterdir())
+    told = guard("status", "--receipts", str(guard.receipts))
+    assert told.returncode == 1
+    assert "cannot read" in told.stdout
+    assert "remove" not in told.stdout + told.stderr
+    failed = guard("verify", str(receipt))
+    assert (failed.returncode, "cannot read" in failed.stderr) == (5, True), failed.stderr
+    assert "cannot read" in guard.refused()
+    assert sorted(guard.receipts.iterdir()) == results
+    description.rmdir()
+    aside.rename(description)
+    assert guard.required().returncode == 0
+    description.unlink()
+    told = guard("status", "--receipts", str(guard.receipts))
+    assert "is not complete any more" in told.stdout
+    assert "remove it with" not in told.stdout
+
+
+@REAL
+def test_tables_whose_names_are_no_utf8_are_saved_and_counted(
+    guard: Guarded, own: Cluster, provider: str
+) -> None:
+    """A database without an encoding may hold such names; a drill finds their rows."""
+    guard.cluster = own
+    own.run("postgres", "CREATE DATABASE raw ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    script = own.root / "raw.sql"
+    script.write_bytes(b'CREATE TABLE "t\xe9""" AS SELECT generate_series(1, 7) AS n')
+    own.program("psql", "-Xq", "-d", own.dsn("raw"), "-f", str(script))
+    receipt = guard.take(provider)
+    told = guard("verify", str(receipt), "--drill")
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "3 tables, 5,007 rows" in told.stdout
+    (counted,) = (one for one in load(receipt).receipt.tables if one.database == "raw")
+    assert (counted.table, counted.least) == ('t\\xe9"', 7)
 
 
 @REAL

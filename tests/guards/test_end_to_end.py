@@ -210,6 +210,10 @@ def steps(stderr: str) -> str:
 def test_the_way_back_is_printed_and_works(guard: Guarded, own: Cluster, provider: str) -> None:
     """`guard run -- sh -c 'exit 7'` ends with 7; the printed lines alone bring the rows back."""
     guard.cluster = own
+    # No file holds this, but what the server was last started with.
+    own.stop()
+    own.program("pg_ctl", "--pgdata", str(own.data), "--log", str(own.root / "log"), "--wait",
+                "--options", "-c 'work_mem=5555kB'", "start")
     guard.taken(provider)
     ruin = f"psql -Xq -d {shlex.quote(own.dsn('shop'))} -c 'DELETE FROM customers'; exit 7"
     env = guard.env | {"PATH": f"{own.bindir}:{guard.env['PATH']}"}
@@ -218,6 +222,7 @@ def test_the_way_back_is_printed_and_works(guard: Guarded, own: Cluster, provide
     assert own.run("shop", "SELECT count(*) FROM customers") == [(0,)]
     subprocess.run(["sh", "-e"], input=steps(failed.stderr), text=True, check=True, timeout=120)
     assert own.run("shop", "SELECT count(*), min(name) FROM customers") == [(5000, "customer 1")]
+    assert own.run("shop", "SHOW work_mem") == [("5555kB",)]
 
 
 @REAL

@@ -19,9 +19,13 @@ _BEFORE = (
     "mkdir -m 700 {data_directory}",
     "chown --reference={data_directory}.before-{id} {data_directory}",
 )
+_START = (
+    "{owner}pg_ctl start --wait --log {data_directory}/started.log"
+    " --pgdata {data_directory}{options}"
+)
 _AFTER = (
     "chown -R --reference={data_directory}.before-{id} {data_directory}",
-    "{owner}pg_ctl start --wait --log {data_directory}/started.log --pgdata {data_directory}",
+    _START,
     "# It is on a new timeline: take a new snapshot once all is well.",
 )
 

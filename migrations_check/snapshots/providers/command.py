@@ -19,6 +19,7 @@ from .. import contract, presets, programs
 from ..cluster import Cluster
 from ..commands import Settings
 from ..contract import About, Action
+from ..datadir import start_options
 from ..provider import Proof, Scratch, Snapshot, Step, Told
 from ..settings import Access, harmless, secret
 
@@ -83,9 +84,12 @@ class Command:
 
     def steps_back(self, snapshot: Snapshot, cluster: Cluster | None) -> tuple[str, ...]:
         """Fill in the lines of the settings, or the preset's."""
-        data = str((cluster and cluster.data_directory) or "DATA_DIRECTORY")
+        there = cluster and cluster.data_directory
+        data = str(there or "DATA_DIRECTORY")
         known = {"{id}": snapshot.id, "{place}": snapshot.place, "{data_directory}": data}
         quoted = {name: shlex.quote(value) for name, value in known.items()}
+        # Words of a shell already, or nothing.
+        quoted["{options}"] = start_options(there) if there else ""
         return tuple(presets.filled(line, quoted) for line in self._steps)
 
     def delete(self, snapshot: Snapshot) -> None:

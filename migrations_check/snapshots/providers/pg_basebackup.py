@@ -18,7 +18,7 @@ import msgspec
 from dedupe.errors import ProviderFailed
 
 from ..cluster import Cluster
-from ..datadir import identifier, put_in_place, relink
+from ..datadir import identifier, put_in_place, relink, start_options
 from ..directory import PARTIAL, DirectoryProvider, digest, failed, first_step
 from ..programs import run, version_of
 from ..provider import Proof, Scratch, Snapshot, Step, Told
@@ -134,6 +134,7 @@ class BaseBackup(DirectoryProvider):
         bindir = self._bindir(int(snapshot.facts["major"]), "pg_basebackup")
         ctl = f"{owner}{shlex.quote(str(bindir / 'pg_ctl'))} --pgdata {shlex.quote(data)} --wait"
         log = shlex.quote(f"{data}/started.log")
+        options = start_options(known) if known else ""
         moves = [(data, source / "data")] + [
             (old, source / "tablespaces" / key.split()[1])
             for key, old in snapshot.facts.items() if key.startswith("tablespace ")]
@@ -141,4 +142,4 @@ class BaseBackup(DirectoryProvider):
                 self._settings.stop
                 or f"if {ctl} status > /dev/null; then {ctl} --mode fast stop; fi",
                 *put_in_place(moves, snapshot.id),
-                self._settings.start or f"{ctl} --log {log} start")
+                self._settings.start or f"{ctl} --log {log}{options} start")
