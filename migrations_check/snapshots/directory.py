@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -41,6 +42,13 @@ class SnapshotDirectory:
     def place(self, snapshot_id: str) -> Path:
         """Return where a snapshot lies."""
         return self._root / snapshot_id
+
+    def ready(self) -> None:
+        """Make the directory, and see whether it can be written to. Raises ProviderFailed."""
+        with self._said("write to"):
+            self._root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._root):
+                pass
 
     @contextmanager
     def making(self, cluster: Cluster) -> Iterator[Path]:
@@ -142,6 +150,14 @@ class DirectoryProvider:
     def delete(self, snapshot: Snapshot) -> None:
         """Remove one; nothing when it is gone. Raises ProviderFailed."""
         self._kept.delete(snapshot)
+
+    def _ready(self, major: int, *names: str) -> None:
+        """See, before anything is read, whether there are programs and a place to write to.
+
+        Raises ProgramMissing, ProviderFailed.
+        """
+        self._bindir(major, *names)
+        self._kept.ready()
 
     def _bindir(self, major: int, *names: str) -> Path:
         return bindir_of(major, *names, named=self._access.bindir)

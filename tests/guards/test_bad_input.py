@@ -97,6 +97,22 @@ def test_a_snapshot_that_cannot_be_read_is_not_taken_for_half_finished(
 
 
 @REAL
+def test_what_can_be_known_is_said_before_a_table_is_read(guard: Guarded, provider: str) -> None:
+    """A wrong directory of programs, and a place that cannot be written to."""
+    nowhere = guard.where / "file"
+    nowhere.touch()
+    with psycopg.connect(guard.cluster.dsn("shop")) as holder:
+        # Whoever reads it now fails at that.
+        holder.execute("LOCK TABLE customers")
+        for words, code, said in (
+            (("--to", str(guard.to), "--bindir", "/nonexistent"), 2, "/nonexistent"),
+            (("--to", str(nowhere)), 5, str(nowhere)),
+        ):
+            done = guard("take", *guard.db, "--provider", provider, *words)
+            assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+
+
+@REAL
 def test_tables_whose_names_are_no_utf8_are_saved_and_counted(
     guard: Guarded, own: Cluster, provider: str
 ) -> None:

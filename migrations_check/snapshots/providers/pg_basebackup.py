@@ -58,6 +58,8 @@ class BaseBackup(DirectoryProvider):
             return ("where its tablespaces lie is not shown to this role: pg_read_all_settings",)
         inside = [place for place in (cluster.data_directory, *cluster.tablespaces)
                   if place and target.is_relative_to(place.resolve())]
+        if not inside:
+            self._ready(cluster.major, "pg_basebackup")
         return tuple(f"{target} lies inside the cluster, in {place}" for place in inside)
 
     def take(self, cluster: Cluster, told: Told) -> Snapshot:
