@@ -56,10 +56,11 @@ class Dump(DirectoryProvider):
 
     def lacks(self, cluster: Cluster) -> tuple[str, ...]:
         """Say which databases that were asked for are not there."""
-        self._ready(cluster.major, *_PROGRAMS)
         there = {one.name for one in cluster.databases}
-        return tuple(f"there is no database {name}" for name in self._settings.databases or ()
-                     if name not in there)
+        missing = [name for name in self._settings.databases or () if name not in there]
+        if not missing:
+            self._ready(cluster.major, *_PROGRAMS)
+        return tuple(f"there is no database {name}" for name in missing)
 
     def take(self, cluster: Cluster, told: Told) -> Snapshot:
         """Dump roles, tablespaces, and one database after the other."""
