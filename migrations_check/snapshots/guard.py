@@ -62,12 +62,12 @@ class Guard:
         """
         kind, provider = self.provider(name, to=to, database=database)
         cluster = Cluster.of(database)
+        ready(self.receipts)
         if lacking := provider.lacks(cluster):
             raise NotCovered(
                 f"a snapshot by {name} would not bring the cluster back: {'; '.join(lacking)}",
                 hint="Mend that, or use another provider.", reasons=lacking,
             )
-        ready(self.receipts)
         names = tuple(one.name for one in cluster.databases)
         told(Step(doing="counting rows"))
         before = note(database, names, counting=True)
