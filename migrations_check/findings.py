@@ -67,6 +67,15 @@ class Report:
     findings: tuple[Finding, ...] = ()
     unseen: tuple[Unseen, ...] = ()
 
+    @classmethod
+    def of(cls, said: Iterable[Said]) -> Report:
+        """Divide what rules said, in its order."""
+        all_said = list(said)
+        return cls(
+            findings=tuple(one for one in all_said if isinstance(one, Finding)),
+            unseen=tuple(one for one in all_said if isinstance(one, Unseen)),
+        )
+
     @property
     def blockers(self) -> tuple[Finding, ...]:
         """The findings that make the upgrade fail."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dedupe.connect import conninfo_of
 
-from ..findings import Finding, Report, Unseen
+from ..findings import Report
 from ..server.catalog import Catalog
 from .change import Change, applications, change
 from .project import Project, read
@@ -76,8 +76,4 @@ def running_server(dsn: str) -> Server:
 
 
 def _looked(scene: Scene) -> Report:
-    said = [one for rule in RULES for one in rule.look(scene)]
-    return Report(
-        findings=tuple(one for one in said if isinstance(one, Finding)),
-        unseen=scene.now.unseen + tuple(one for one in said if isinstance(one, Unseen)),
-    )
+    return Report.of((*scene.now.unseen, *(one for rule in RULES for one in rule.look(scene))))

@@ -9,7 +9,7 @@ from pathlib import Path
 from dedupe.connect import conninfo_of
 from dedupe.errors import UsageError
 
-from ..findings import Finding, Report, Said, Unseen, Voice
+from ..findings import Report, Said, Voice
 from ..server.catalog import Catalog
 from . import alembic, rails
 from .applied import Applied, read_applied
@@ -72,7 +72,7 @@ def check_mastodon(dsn: str, to: str, asked: AppAsked) -> Migrated:
         )
         said = [one for rule in RULES for one in rule.said(scene)]
     return Migrated(
-        report=_report(said), table=applied.label, pending=tuple(sorted(scene.pending)),
+        report=Report.of(said), table=applied.label, pending=tuple(sorted(scene.pending)),
         unknown=tuple(sorted(where.unknown)),
         forks={name: len(some) for name, some in forks(where.unknown).items()},
         installed=where.release.name, to=goal.name,
@@ -122,14 +122,6 @@ def _migrated(
     applied: Applied, said: Iterable[Said], pending: Sequence[str], unknown: Sequence[str]
 ) -> Migrated:
     return Migrated(
-        report=_report(said), table=applied.label, pending=tuple(pending),
+        report=Report.of(said), table=applied.label, pending=tuple(pending),
         unknown=tuple(unknown), forks={},
-    )
-
-
-def _report(said: Iterable[Said]) -> Report:
-    all_said = list(said)
-    return Report(
-        findings=tuple(one for one in all_said if isinstance(one, Finding)),
-        unseen=tuple(one for one in all_said if isinstance(one, Unseen)),
     )

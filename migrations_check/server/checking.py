@@ -9,7 +9,7 @@ from dedupe.connect import conninfo_of
 from dedupe.errors import DedupeError, UnknownObject, UsageError
 from dedupe.session import OLDEST_SERVER
 
-from ..findings import Finding, Report, Unseen
+from ..findings import Report, Unseen
 from .catalog import Catalog
 from .keyscan import finish, place
 from .majors import NEWEST
@@ -131,8 +131,4 @@ def _databases(
 
 def _report(said: Sequence[Said]) -> Report:
     order = {rule.name: number for number, rule in enumerate(RULES)}
-    ranked = sorted(said, key=lambda one: order.get(one.rule, len(order)))
-    return Report(
-        findings=tuple(one for one in ranked if isinstance(one, Finding)),
-        unseen=tuple(one for one in ranked if isinstance(one, Unseen)),
-    )
+    return Report.of(sorted(said, key=lambda one: order.get(one.rule, len(order))))
