@@ -171,6 +171,19 @@ def drop_helper(writer: Writer, run: str, reference: Reference, child: Relation)
     writer.alone(f"DROP INDEX {concurrently}IF EXISTS {name}")
 
 
+def drop_helpers(writer: Writer, run: str) -> None:
+    """Drop every helper index of a run, also what a call that was killed left behind."""
+    for schema, name, partitioned in writer.rows(
+        "SELECT n.nspname, c.relname, c.relkind = 'I' FROM pg_catalog.pg_class c"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.relkind::text = ANY ('{i,I}')"
+        " AND c.relname ~ ('^' || $1::text || '[0-9]+_[0-9a-f]{8}$')",
+        [helper_prefix(run)],
+    ):
+        concurrently = "" if partitioned else "CONCURRENTLY "
+        writer.alone(f"DROP INDEX {concurrently}IF EXISTS {quoted(schema)}.{quoted(name)}")
+
+
 def _definition(reference: Reference, child: Relation) -> str:
     soft = reference.soft
     names = [child.column(name).sql for name in reference.columns]

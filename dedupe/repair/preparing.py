@@ -15,10 +15,8 @@ from ..surroundings import Reference
 from ..writer import Writer
 from .helpers import (
     build_helper,
-    drop_helper,
     finding_indexes,
     helper_name,
-    helper_prefix,
     usable_indexes,
 )
 from .proof import prove_or_rebuild
@@ -126,17 +124,3 @@ def _build_missing(
     if all(oid == untrusted for oid, *_ in finding_indexes(writer, reference, child)):
         journal.tell(writer, run, "helper index", helper_name(run, reference))
         build_helper(writer, run, reference, child, say, alone=alone)
-
-
-def drop_helpers(writer: Writer, run: str, pointing: Sequence[References]) -> None:
-    """Drop the indexes that ``prepare`` built, and those that an earlier call left."""
-    there = {
-        name for (name,) in writer.rows(
-            "SELECT relname FROM pg_catalog.pg_class WHERE relkind::text = ANY ('{i,I}')"
-            " AND pg_catalog.starts_with(relname::text, $1::text)",
-            [helper_prefix(run)],
-        )
-    }
-    for reference, child in _distinct(pointing):
-        if helper_name(run, reference) in there:
-            drop_helper(writer, run, reference, child)

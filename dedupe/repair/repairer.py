@@ -31,9 +31,9 @@ from ..scan.owner import end_leftovers
 from ..scan.scanner import scan
 from ..writer import Writer
 from .endgame import Endgame
+from .helpers import drop_helpers
 from .loading import load_round
 from .locking import given_up, jitter, lock_run
-from .preparing import drop_helpers
 from .resolving import resolve_references
 from .result import Result, summary
 from .taking import count_skipped, stuck
@@ -108,7 +108,7 @@ class Repairer:
             left, rebuilt = self._rounds(writer, turns)
             if self._triggers_off:
                 self._prove_references(writer)
-            drop_helpers(writer, self._run, self._pointing)
+            drop_helpers(writer, self._run)
             with writer.writing():
                 writer.rows(
                     f"UPDATE {SCHEMA}.run SET state = $2::text, finished = pg_catalog.now()"

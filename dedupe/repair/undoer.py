@@ -18,9 +18,9 @@ from ..errors import (
 )
 from ..journal import SCHEMA, JournalRun, image, standing, value
 from ..session import Session
-from ..table import quoted
 from ..writer import Writer
 from .endgame import key_index
+from .helpers import drop_helpers
 from .plainindex import check_drops, make_plain, restoring
 from .pointing import at
 from .result import UndoResult
@@ -87,7 +87,7 @@ class Undoer:
             self._telling.check_stop()
             self._attempt(number, list(self._groups) or None, linked)
             self._telling.did(count)
-        self._drop_helpers()
+        drop_helpers(writer, self._run)
         (left,) = writer.row(
             f"SELECT count(*) FROM {SCHEMA}.entry e WHERE e.run = $1::text AND {standing('e')}",
             [self._run],
@@ -356,17 +356,6 @@ class Undoer:
             " WHERE p.id < e.id AND NOT p.undone AND p.relid = e.old_relid"
             " AND p.place = e.old_place AND p.version = e.old_version"
         )
-
-    def _drop_helpers(self) -> None:
-        """Drop what an unfinished repair left behind."""
-        for schema, name in self._writer.rows(
-            "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c"
-            " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-            " WHERE c.relkind = 'i'"
-            " AND c.relname ~ ('^pgmend_' || $1::text || '_[0-9]+_[0-9a-f]{8}$')",
-            [self._run],
-        ):
-            self._writer.alone(f"DROP INDEX CONCURRENTLY {quoted(schema)}.{quoted(name)}")
 
 
 def _components(session: Session, wanted: list[object]) -> list[list[int]]:
