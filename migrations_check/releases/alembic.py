@@ -5,11 +5,11 @@ Source: https://alembic.sqlalchemy.org/en/latest/branches.html (heads, labels, a
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 
 from ..findings import Said, Voice
 from .applied import Applied
+from .files import edited, edits_unseen
 from .revisions import History
 
 
@@ -46,11 +46,7 @@ def compare(
         pending = []
     said += _heads(voice, applied, files, rows)
     if installed is None:
-        said.append(voice.unseen(
-            applied.label,
-            "whether a revision was edited after it ran: a database keeps no checksum. Name the"
-            " files of the installed release with --installed DIR.",
-        ))
+        said.append(edits_unseen(voice, applied.label, "revision"))
     else:
         said += _of_installed(voice, applied, files, installed)
     return said, pending, unknown
@@ -97,10 +93,4 @@ def _of_installed(
     for one in files.order:
         before, now = installed.by_id.get(one), files.by_id[one]
         if before is not None and one in ran and before.text != now.text:
-            yield voice.warning(
-                str(now.path),
-                "it ran already, and is not what it was in the installed release: what was"
-                " changed in it will never run here",
-                f"diff {shlex.quote(str(before.path))} {shlex.quote(str(now.path))}, and do by"
-                " hand what it lacks",
-            )
+            yield edited(voice, before.path, now.path)

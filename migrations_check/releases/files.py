@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import io
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dotenv.parser import parse_stream
 
 from dedupe.errors import UsageError
+
+from ..findings import Finding, Unseen, Voice
+
+#: of a file of migrations that cannot be read
+READ_HINT = "Give pgmend the right to read it, or run it as the application's user."
 
 
 def text_of(path: Path, hint: str) -> str:
@@ -48,6 +54,25 @@ def _below(directory: Path, pattern: str) -> list[Path]:
             f"cannot list {error.filename or directory}: {error.strerror}", hint=hint,
             path=str(directory),
         ) from error
+
+
+def edited(voice: Voice, before: Path, now: Path) -> Finding:
+    """Say that a migration ran, and that its file was another one then."""
+    return voice.warning(
+        str(now),
+        "it ran already, and is not what it was in the installed release: what was changed in it"
+        " will never run here",
+        f"diff {shlex.quote(str(before))} {shlex.quote(str(now))}, and do by hand what it lacks",
+    )
+
+
+def edits_unseen(voice: Voice, what: str, called: str) -> Unseen:
+    """Say that without the installed release's files nobody can tell; ``called``: a migration."""
+    return voice.unseen(
+        what,
+        f"whether a {called} was edited after it ran: a database keeps no checksum. Name the files"
+        " of the installed release with --installed DIR.",
+    )
 
 
 def variables(path: Path) -> Mapping[str, str]:

@@ -14,13 +14,12 @@ from pathlib import Path
 
 from ..findings import Said, Voice
 from .applied import Applied
-from .files import matching, text_of
+from .files import READ_HINT, edited, edits_unseen, matching, text_of
 from .rules.app_migrations import spanned
 
 #: what Rails' own pattern of files lets through, and what it then takes for a migration
 _COUNTS = re.compile(r"[0-9].*_.*\.rb")
 _ACCEPTED = re.compile(r"([0-9]+)_([_a-z0-9]*)\.?([_a-z0-9]*)?\.rb")
-_HINT = "Give pgmend the right to read it, or run it as the application's user."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +59,7 @@ def read_files(directories: Sequence[Path], voice: Voice) -> Files:
         migration = Migration(
             path=path, version=accepted[1],
             name="".join(part.capitalize() for part in accepted[2].split("_")),
-            text=tuple(_said_by(text_of(path, _HINT))),
+            text=tuple(_said_by(text_of(path, READ_HINT))),
         )
         for other, what in (
             (found.get(int(migration.version)), f"the version {migration.version}"),
@@ -127,11 +126,7 @@ def compare(
                 "look for their files where the application was installed from",
             ))
     if installed is None:
-        said.append(voice.unseen(
-            applied.label,
-            "whether a migration was edited after it ran: a database keeps no checksum. Name the"
-            " files of the installed release with --installed DIR.",
-        ))
+        said.append(edits_unseen(voice, applied.label, "migration"))
     else:
         said += _edited(voice, installed.by_number, here, ran)
     return said, [here[one].version for one in pending], [ran[one] for one in unknown] + odd
@@ -168,13 +163,7 @@ def _edited(
 ) -> Iterator[Said]:
     for number in sorted(before.keys() & now.keys()):
         if number in ran and before[number].text != now[number].text:
-            yield voice.warning(
-                str(now[number].path),
-                "it ran already, and is not what it was in the installed release: what was"
-                " changed in it will never run here",
-                f"diff {shlex.quote(str(before[number].path))}"
-                f" {shlex.quote(str(now[number].path))}, and do by hand what it lacks",
-            )
+            yield edited(voice, before[number].path, now[number].path)
 
 
 def _refused(voice: Voice, path: Path) -> Said:

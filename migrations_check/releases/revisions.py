@@ -15,9 +15,8 @@ from pathlib import Path
 from dedupe.errors import UsageError
 
 from ..findings import Said, Voice
-from .files import matching, text_of
+from .files import READ_HINT, matching, text_of
 
-_HINT = "Give pgmend the right to read it, or run it as the application's user."
 _NOT_RUN = "pgmend reads the files and does not run them: write the value itself."
 
 
@@ -142,7 +141,7 @@ def _revision(path: Path) -> Revision | None:
         with warnings.catch_warnings():
             # An odd escape in a text is the file's own business.
             warnings.simplefilter("ignore")
-            tree = ast.parse(text_of(path, _HINT), str(path))
+            tree = ast.parse(text_of(path, READ_HINT), str(path))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f" in line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise UsageError(
