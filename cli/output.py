@@ -60,14 +60,14 @@ def counted(number: int, what: str) -> str:
 def heard(printer: Callable[P, None]) -> Callable[P, None]:
     """Let a printer of a result end quietly where nobody reads on.
 
-    What it would have said stands in the exit code, which the command still has to return.
+    What it would have said stands in the exit code, which the command still has to return; what
+    is still in the buffer is written, and may fail, at the very end (``main``).
     """
 
     @wraps(printer)
     def print_while_heard(*args: P.args, **named: P.kwargs) -> None:
         try:
             printer(*args, **named)
-            sys.stdout.flush()
         except BrokenPipeError:
             # What is left in the buffer goes nowhere, now and at the end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
