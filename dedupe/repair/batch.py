@@ -7,13 +7,14 @@ does it, and its progress is committed with it.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ..errors import UnplannedEffect
 from ..journal import SCHEMA, add_shape, enter_batch, next_batch
 from ..key import ResolvedKey
 from ..policy import Policy
 from ..references import References
+from ..surroundings import Reference
 from ..writer import Writer
 from . import inplace
 from .inplace import FIRST_SUFFIXES, change_in_place, changed_columns, retry_taken
@@ -83,7 +84,7 @@ class Batches:
         """
         writer, started = self._writer, time.monotonic()
         with writer.writing(BY_HASH):
-            for name in ("locked", "loser", "move", "name"):
+            for name in ("locked", "loser", "move", "name", "seen"):
                 # Emptied by a commit; there is none between savepoints.
                 writer.rows(f"DELETE FROM pg_temp.pgmend_{name}")
             mine = [self._run, round_, after, last]
@@ -153,25 +154,16 @@ class Batches:
             touched: dict[int, None] = {}
             further: set[int] = set()
             self._refresh()
-            for parent in sorted(lost):
-                followed, gone = self._successors(parent, level) if level else (True, False)
-                for reference in references.to(parent):
-                    if reference.twin and level == 0:
-                        continue
-                    writer.set_local(self._search.to_move(reference))
-                    takes = reference.on_loss == "delete"
-                    if (
-                        takes
-                        and (reference.lose or gone)
-                        and writer.count(self._statements.find_lost(reference), [level])
-                    ):
-                        further.add(reference.child)
-                    if (
-                        (followed or not takes)
-                        and not (takes and reference.lose)
-                        and writer.count(self._statements.find_moves(reference), [level])
-                    ):
-                        touched[reference.child] = None
+            wanted = self._wanted(lost, level)
+            self._search.look(writer, level, [reference for reference, *_ in wanted])
+            for reference, goes, stays in wanted:
+                if not self._search.may_find(reference):
+                    continue
+                writer.set_local(self._search.to_move(reference))
+                if goes and writer.count(self._statements.find_lost(reference), [level]):
+                    further.add(reference.child)
+                if stays and writer.count(self._statements.find_moves(reference), [level]):
+                    touched[reference.child] = None
             lost = further
             if touched:
                 self._refresh()
@@ -203,6 +195,21 @@ class Batches:
             " it was",
             hint="Repair fewer groups at a time (--max-groups), or report this as a bug.",
         )
+
+    def _wanted(self, lost: Collection[int], level: int) -> list[tuple[Reference, bool, bool]]:
+        """List the references to tables that lose rows, and whether their rows go, and stay."""
+        found = []
+        for parent in sorted(lost):
+            followed, gone = self._successors(parent, level) if level else (True, False)
+            for reference in self._references.to(parent):
+                if reference.twin and level == 0:
+                    continue
+                takes = reference.on_loss == "delete"
+                goes = takes and (reference.lose or gone)
+                stays = (followed or not takes) and not (takes and reference.lose)
+                if goes or stays:
+                    found.append((reference, goes, stays))
+        return found
 
     def _refresh(self) -> None:
         for statement in self._search.refresh:

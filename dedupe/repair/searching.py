@@ -1,9 +1,7 @@
 """How a batch finds rows that point at its losers, and rows that moved ones collide with.
 
 By indexes that were proved or built before: each batch takes what it needs, and many short
-batches are cheap. Or by the heap: each child is read once for each of its references and
-unique keys, whatever the number of losers, and no index has to be proved at all. See
-docs/decisions/helper-indexes.md.
+batches are cheap. See docs/decisions/helper-indexes.md. Or by the heap (``byheap``).
 
 Source: https://www.postgresql.org/docs/current/sql-select.html#SQL-FOR-UPDATE-SHARE
 """
@@ -13,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from ..key import ResolvedKey
 from ..relation import ChildKey, Relation
 from ..surroundings import Reference
-from .pointing import LOSER, MOVE, at, elements_match, matches
+from ..writer import Writer
+from .pointing import LOSER, at, matches
 
 _BY_INDEX: Mapping[str, str] = {
     "enable_indexscan": "on", "enable_indexonlyscan": "on", "enable_bitmapscan": "on",
@@ -31,17 +29,21 @@ BY_HASH: Mapping[str, str] = {
     **_BY_INDEX,
     "enable_seqscan": "off", "enable_hashjoin": "on", "enable_mergejoin": "off",
 }
-#: For a key whose own index is not trusted: read the heap.
-BY_HEAP: Mapping[str, str] = {
-    "enable_seqscan": "on", "enable_hashjoin": "on", "enable_mergejoin": "off",
+_NO_INDEX: Mapping[str, str] = {
     "enable_indexscan": "off", "enable_indexonlyscan": "off", "enable_bitmapscan": "off",
 }
+#: For a key whose own index is not trusted: read the heap.
+BY_HEAP: Mapping[str, str] = {
+    **_NO_INDEX, "enable_seqscan": "on", "enable_hashjoin": "on", "enable_mergejoin": "off",
+}
+#: Reach rows by address alone, and join what is known of them by hash.
+BY_PLACE: Mapping[str, str] = {**BY_HEAP, "enable_seqscan": "off"}
 
 NOT_LOST = (
     "NOT EXISTS (SELECT FROM pg_temp.pgmend_loser x WHERE x.relid = {0}.relid"
     " AND x.place = {0}.place)"
 )
-_NOT_MOVED = (
+NOT_MOVED = (
     "NOT EXISTS (SELECT FROM pg_temp.pgmend_move x WHERE x.relid = {0}.relid"
     " AND x.place = {0}.place)"
 )
@@ -52,6 +54,12 @@ class Search(Protocol):
 
     #: statements that a batch runs whenever its temporary tables have been filled
     refresh: Sequence[str]
+
+    def look(self, writer: Writer, level: int, wanted: Sequence[Reference]) -> None:
+        """Make ready for the statements about what points at losers of a level."""
+
+    def may_find(self, reference: Reference) -> bool:
+        """Tell whether rows may point at losers by a reference, after ``look``."""
 
     def to_move(self, reference: Reference) -> Mapping[str, str]:
         """Return the planner settings for ``pointing``."""
@@ -89,6 +97,13 @@ class ByIndex:
         self._root = root
         self._untrusted = untrusted
         self._untrusted_columns = untrusted_columns
+
+    def look(self, _writer: Writer, _level: int, _wanted: Sequence[Reference]) -> None:
+        """Do nothing: each statement looks for itself."""
+
+    def may_find(self, _reference: Reference) -> bool:
+        """Tell that a look at the index will say it."""
+        return True
 
     def to_move(self, reference: Reference) -> Mapping[str, str]:
         """Return the planner settings for ``pointing``."""
@@ -132,79 +147,5 @@ class ByIndex:
             "e AS MATERIALIZED (SELECT DISTINCT ON (e.relid, e.place) e.relid, e.place, m.grp,"
             f" {listed} FROM m CROSS JOIN LATERAL (SELECT tableoid AS relid, ctid AS place,"
             f" {columns} FROM {child.source} WHERE {' AND '.join(tests)} FOR UPDATE) e"
-            f" WHERE {_NOT_MOVED.format('e')} AND {NOT_LOST.format('e')})"
+            f" WHERE {NOT_MOVED.format('e')} AND {NOT_LOST.format('e')})"
         )
-
-
-class ByHeap:
-    """By reading the heap of each child once, joined by hash with all that is looked for."""
-
-    #: Nobody else analyzes temporary tables, and what is taken for small is not hashed.
-    refresh: Sequence[str] = (f"ANALYZE {LOSER}", f"ANALYZE {MOVE}")
-
-    def to_move(self, _reference: Reference) -> Mapping[str, str]:
-        """Return the planner settings for ``pointing``."""
-        return BY_HEAP
-
-    def to_collide(self, _unique: ChildKey) -> Mapping[str, str]:
-        """Return the planner settings for ``colliding``."""
-        return BY_HEAP
-
-    def pointing(self, reference: Reference, parent: Relation, child: Relation, of: str) -> str:
-        """Write the WITH parts of ``f``; see ``Search``."""
-        mine = "l.relid AS parent_relid, l.place AS parent, l.grp"
-        losers = (
-            f"{LOSER} l JOIN {parent.source} p ON {at('p', parent, 'l.relid', 'l.place')}"
-        )
-        where = f"WHERE l.level = $1::int4 AND {of}"
-        if reference.soft is None or reference.soft.kind != "array":
-            return (
-                f"f AS MATERIALIZED (SELECT c.tableoid AS relid, c.ctid AS place, {mine}"
-                f" FROM {losers} JOIN {child.source} c ON"
-                f" {matches(reference, parent, child, 'p', 'c')} {where} FOR UPDATE OF c)"
-            )
-        # An element has no row that could be locked, and may stand in an array twice.
-        column = child.column(reference.columns[0])
-        return (
-            f"w AS MATERIALIZED (SELECT DISTINCT u.relid, u.place, {mine} FROM {losers} JOIN"
-            f" (SELECT y.tableoid AS relid, y.ctid AS place, e.value FROM {child.source} y"
-            f" CROSS JOIN LATERAL pg_catalog.unnest(y.{column.sql}) e (value)) u"
-            f" ON {elements_match(reference, parent, child, 'p', 'u.value')} {where}),"
-            " f AS MATERIALIZED (SELECT c.tableoid AS relid, c.ctid AS place, w.parent_relid,"
-            f" w.parent, w.grp FROM w JOIN {child.source} c ON"
-            f" {at('c', child, 'w.relid', 'w.place')} FOR UPDATE OF c)"
-        )
-
-    def colliding(
-        self, child: Relation, unique: ChildKey, columns: str, names: Sequence[str]
-    ) -> str:
-        """Write the WITH parts of ``e``; see ``Search``."""
-        key = unique.key
-        names_of_key = names[: len(key.columns)]
-        mine, theirs = ([f"{alias}.{name}" for name in names_of_key] for alias in ("m", "t"))
-        where = f" WHERE ({key.where}\n) IS TRUE" if key.where is not None else ""
-        listed = ", ".join(f"e.{name}" for name in names)
-        return (
-            "y AS MATERIALIZED (SELECT DISTINCT ON (t.relid, t.place) t.relid, t.place, m.grp"
-            f" FROM m JOIN (SELECT tableoid AS relid, ctid AS place, {columns}"
-            f" FROM {child.source}{where}) t ON {_joined(key, theirs, mine)}"
-            f" WHERE {_NOT_MOVED.format('t')} AND {NOT_LOST.format('t')}),"
-            f" e AS MATERIALIZED (SELECT e.relid, e.place, y.grp, {listed} FROM y"
-            " CROSS JOIN LATERAL (SELECT tableoid AS relid, ctid AS place,"
-            f" {columns} FROM {child.source} WHERE ctid = y.place AND tableoid = y.relid"
-            " FOR UPDATE) e)"
-        )
-
-
-def _joined(key: ResolvedKey, left: Sequence[str], right: Sequence[str]) -> str:
-    """Write the equality of two keys so that a hash join can go by it.
-
-    Where NULLs are equal no operator says so, and the digest does.
-    """
-    if key.nulls_distinct:
-        return " AND ".join(
-            f"{column.compared(one)} {column.equality} {column.compared(other)}"
-            for column, one, other in zip(key.columns, left, right, strict=True)
-        )
-    same = f"{key.digest(left)} OPERATOR(pg_catalog.=) {key.digest(right)}"
-    return f"{same} AND {key.equal(left, right)}"

@@ -22,6 +22,7 @@ TEMPORARY = tuple(
             "relid oid, place tid, keeper_relid oid, keeper tid, grp int4, level int4",
         ),
         ("pgmend_move", "ref int4, relid oid, place tid, parent_relid oid, parent tid, grp int4"),
+        ("pgmend_seen", "child int8, level int4, relid oid, place tid"),
     )
 ) + tuple(
     # Nobody analyzes them, so the planner takes them for small; by index it does no harm.

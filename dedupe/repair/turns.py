@@ -1,9 +1,8 @@
 """The turns of a round, batch by batch, each batch one transaction.
 
-Where nobody else is connected and reading the heaps of children takes less time than to prove
-their indexes, a batch takes the whole round and finds child rows in that way
-(``searching.ByHeap``). If the server refuses such a batch, the indexes are proved or rebuilt
-after all, and the turns go on by them.
+Where nobody else is connected a batch takes the whole round and finds child rows by reading the
+heaps of children (``byheap.ByHeap``). If the server refuses such a batch, the indexes are proved
+or rebuilt, and the turns go on by them.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from ..journal import SCHEMA
 from ..key import ResolvedKey
 from ..policy import Policy
 from ..references import References
-from ..scan.keyorder import amcheck_schema
 from ..writer import Writer
 from .batch import Batches
+from .byheap import ByHeap
 from .helpers import index_columns
 from .loading import PIECE_ROWS
 from .locking import given_up, jitter, may_pass
 from .preparing import prepare, prepare_checks
 from .rebuild import DUPLICATES, look_for_others
-from .searching import ByHeap, ByIndex, Search
+from .searching import ByIndex, Search
 from .telling import Telling
 
 #: a batch's; its locks are held as long
@@ -34,11 +33,8 @@ _TARGET_SECONDS = 0.5
 _TARGET_ALONE = 5.0
 _FIRST_BATCH = 100
 _LARGEST_BATCH = 20_000
-#: rows that go, up to which all of them are one batch
+#: rows that go, up to which their children are read rather than their indexes proved
 _MOST_BY_HEAP = 200_000
-#: bytes of children for each row that goes, up to which reading them takes less time than to
-#: let amcheck prove their indexes and to look row by row
-_HEAP_BYTES = 1_000_000
 #: rows of a group that a batch's size reckons with
 _ROWS_A_GROUP = 3
 
@@ -85,12 +81,12 @@ class Turns:
         self._alone = alone
         self._target = _TARGET_ALONE if alone else _TARGET_SECONDS
         self._wait = wait
-        self._by_heap = alone and losers <= _MOST_BY_HEAP and self._heap_is_quicker(losers)
+        self._by_heap = alone and losers <= _MOST_BY_HEAP
         if self._by_heap:
             self._size = _LARGEST_BATCH
             if not triggers_off:
                 prepare_checks(writer, run, pointing, key.index_oid, telling)
-            self._batches = self._searching(ByHeap())
+            self._batches = self._searching(ByHeap)
         else:
             self._go_by_index()
 
@@ -117,14 +113,6 @@ class Turns:
             if self._nice:
                 self._telling.wait(took * self._nice, "being nice")
 
-    def _heap_is_quicker(self, losers: int) -> bool:
-        """Tell whether to read children rather than to prove their indexes; reads catalogs."""
-        size = sum(
-            one.relations[r.child].bytes for one in self._pointing for r in one.references
-        )
-        # Without amcheck indexes are proved by counting, which takes many times as long.
-        return size <= _HEAP_BYTES * losers or amcheck_schema(self._writer) is None
-
     def _go_by_index(self) -> None:
         """Prove or rebuild all indexes, and find rows by them from now on."""
         self._by_heap = False
@@ -136,14 +124,13 @@ class Turns:
             untrusted, self._telling, self._proved, alone=self._alone,
         )
         columns = frozenset() if untrusted is None else index_columns(self._writer, untrusted)
-        self._batches = self._searching(
-            ByIndex(self._pointing[0].root, untrusted, columns)
-        )
+        by_index = ByIndex(self._pointing[0].root, untrusted, columns)
+        self._batches = self._searching(lambda _: by_index)
 
-    def _searching(self, search: Search) -> list[Batches]:
+    def _searching(self, search_of: Callable[[References], Search]) -> list[Batches]:
         return [
             Batches(
-                self._writer, self._run, references, policy, self._key, search,
+                self._writer, self._run, references, policy, self._key, search_of(references),
                 triggers_off=self._triggers_off,
             )
             for references, policy in zip(self._pointing, self._policies, strict=True)

@@ -1,0 +1,272 @@
+"""A batch's search by heaps: each child is read once, for all of its references at a time.
+
+A level of a batch begins with that reading. It looks for the ids of the rows that go, and of
+those that stay in their place where a moved row could become equal to one of theirs; what it
+saw is kept by address (``pgmend_seen``), and the statements of the level go to these addresses.
+No index has to be proved, and nothing is asked about a child in which nothing was seen. From
+the reading to the end of the batch the child's lock keeps writers out, so nothing can slip in
+between. See docs/decisions/heap-search.md.
+
+What is no id (keys of several columns, of other types than integers and uuid, elements of
+arrays, values in documents) is looked for by a reading of its own, joined by hash.
+
+Source: https://www.postgresql.org/docs/current/sql-lock.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..key import ResolvedKey
+from ..references import References
+from ..relation import ChildKey, Relation
+from ..surroundings import Reference
+from ..table import quoted
+from ..writer import Writer
+from .pointing import LOSER, MOVE, at, elements_match, literal, matches
+from .searching import BY_HEAP, BY_PLACE, NOT_LOST, NOT_MOVED
+
+#: rows that a reading saw, by child and level
+SEEN = "pg_temp.pgmend_seen"
+_ROW = '"pgmend row"'
+_INTEGERS = frozenset({"smallint", "integer", "bigint"})
+
+
+class ByHeap:
+    """By reading the heap of each child, whatever its indexes say."""
+
+    #: Nobody else analyzes temporary tables, and what is taken for small is not hashed.
+    refresh: Sequence[str] = (f"ANALYZE {LOSER}", f"ANALYZE {MOVE}")
+
+    def __init__(self, references: References) -> None:
+        """Work on these references."""
+        self._relations = references.relations
+        #: what the type of an id is compared as, by the reference's number
+        self._ids = {
+            r.number: kind
+            for r in references.references
+            if (kind := _id_type(r, references.relations)) is not None
+        }
+        #: unique keys whose rows that moved ones could equal are seen by a reading
+        self._seen_keys = {
+            unique.index
+            for relation in references.relations.values()
+            for unique in relation.keys
+            if self._sees(unique, references.of(relation.oid))
+        }
+        #: numbers of the references by which rows of the survivors are read as well
+        self._both = {
+            r.number
+            for r in references.references
+            for unique in references.relations[r.child].keys
+            if unique.index in self._seen_keys and unique.columns.intersection(r.columns)
+        }
+        #: children of which the present level's reading saw rows
+        self._found: frozenset[int] = frozenset()
+
+    def _sees(self, unique: ChildKey, references: Sequence[Reference]) -> bool:
+        """Tell whether every row that a moved one could equal holds the id of a survivor."""
+        plain = {column.expression for column in unique.key.columns}
+        moving = [r for r in references if not r.twin and unique.columns.intersection(r.columns)]
+        return unique.key.nulls_distinct and all(
+            r.number in self._ids and quoted(r.columns[0]) in plain for r in moving
+        )
+
+    def look(self, writer: Writer, level: int, wanted: Sequence[Reference]) -> None:
+        """Read each child once for its wanted references; the losers are those of ``level``.
+
+        SHARE ROW EXCLUSIVE on the children until the transaction ends. The ids of the losers
+        and of what stays in their place pass through memory.
+        """
+        reading: dict[int, list[Reference]] = {}
+        for r in wanted:
+            if r.number in self._ids:
+                reading.setdefault(r.child, []).append(r)
+        self._found = frozenset()
+        if not reading:
+            return
+        sources = ", ".join(self._relations[oid].source for oid in reading)
+        writer.rows(f"LOCK TABLE {sources} IN SHARE ROW EXCLUSIVE MODE")
+        writer.set_local(BY_PLACE)
+        ids = {
+            parent: self._ids_of(writer, level, *parent)
+            for parent in dict.fromkeys(
+                (r.parent, r.parent_columns[0], self._ids[r.number])
+                for of_child in reading.values() for r in of_child
+            )
+        }
+        writer.set_local(BY_HEAP)
+        found = set()
+        for oid, of_child in reading.items():
+            child, tests = self._relations[oid], []
+            params: list[object] = [oid, level]
+            for r in of_child:
+                kind = self._ids[r.number]
+                losers, keepers = ids[r.parent, r.parent_columns[0], kind]
+                tests.append(self._test(r, child, kind, losers, params))
+                if r.number in self._both and keepers is not None:
+                    tests.append(self._test(r, child, kind, keepers, params))
+            if writer.count(
+                f"INSERT INTO {SEEN} SELECT $1::int8, $2::int4, c.tableoid, c.ctid"
+                f" FROM {child.source} c WHERE {' OR '.join(tests)}",
+                params,
+            ):
+                found.add(oid)
+        if found:
+            writer.rows(f"ANALYZE {SEEN}")
+        self._found = frozenset(found)
+
+    def _ids_of(
+        self, writer: Writer, level: int, parent: int, column: str, kind: str
+    ) -> tuple[str, str | None]:
+        """Return the ids of a table's losers and of what stays in their place, as arrays."""
+        relation = self._relations[parent]
+        value = f"{relation.column(column).sql}::{kind}"
+
+        def listed(relid: str, place: str) -> str:
+            rows = f"SELECT DISTINCT {relid} AS relid, {place} AS place FROM {LOSER}"
+            return (
+                f"(SELECT pg_catalog.array_agg(p.{value})::text FROM ({rows}"
+                f" WHERE level = $1::int4) l JOIN {relation.source} p"
+                f" ON {at('p', relation, 'l.relid', 'l.place')})"
+            )
+
+        losers, keepers = writer.row(
+            f"SELECT coalesce({listed('relid', 'place')}, '{{}}'),"
+            f" {listed('keeper_relid', 'keeper')}",
+            [level],
+        )
+        return losers, keepers
+
+    def _test(
+        self, r: Reference, child: Relation, kind: str, ids: str, params: list[object]
+    ) -> str:
+        """Write whether a row ``c`` points at one of some ids, which become a parameter.
+
+        A list that stands in the statement as one value is hashed by the server.
+        """
+        params.append(ids)
+        test = (
+            f"c.{child.column(r.columns[0]).sql}::{kind} OPERATOR(pg_catalog.=)"
+            f" ANY (${len(params)}::{kind}[])"
+        )
+        if r.soft is None or r.soft.type_column is None:
+            return test
+        column = child.column(r.soft.type_column).sql
+        return (
+            f"({test} AND c.{column} OPERATOR(pg_catalog.=) {literal(r.soft.type_value or '')})"
+        )
+
+    def may_find(self, reference: Reference) -> bool:
+        """Tell whether rows may point at losers by this reference; ``look`` came before."""
+        return reference.number not in self._ids or reference.child in self._found
+
+    def to_move(self, reference: Reference) -> Mapping[str, str]:
+        """Return the planner settings for ``pointing``."""
+        return BY_PLACE if reference.number in self._ids else BY_HEAP
+
+    def to_collide(self, unique: ChildKey) -> Mapping[str, str]:
+        """Return the planner settings for ``colliding``."""
+        return BY_PLACE if unique.index in self._seen_keys else BY_HEAP
+
+    def pointing(self, reference: Reference, parent: Relation, child: Relation, of: str) -> str:
+        """Write the WITH parts of ``f``; see ``Search``."""
+        mine = "l.relid AS parent_relid, l.place AS parent, l.grp"
+        losers = (
+            f"{LOSER} l JOIN {parent.source} p ON {at('p', parent, 'l.relid', 'l.place')}"
+        )
+        where = f"WHERE l.level = $1::int4 AND {of}"
+        if reference.number in self._ids:
+            # Whatever need not be said makes the planner expect fewer rows, and not join by hash.
+            leaf = " AND c.tableoid = s.relid" if child.partitioned else ""
+            return (
+                f"f AS MATERIALIZED (SELECT c.tableoid AS relid, c.ctid AS place, {mine}"
+                f" FROM {SEEN} s JOIN {child.source} c ON c.ctid = s.place{leaf}"
+                f" JOIN ({losers}) ON {_points(reference, parent, child)} {where}"
+                f" AND s.child = {child.oid} AND s.level = $1::int4 FOR UPDATE OF c)"
+            )
+        if reference.soft is None or reference.soft.kind != "array":
+            return (
+                f"f AS MATERIALIZED (SELECT c.tableoid AS relid, c.ctid AS place, {mine}"
+                f" FROM {losers} JOIN {child.source} c ON"
+                f" {matches(reference, parent, child, 'p', 'c')} {where} FOR UPDATE OF c)"
+            )
+        # An element has no row that could be locked, and may stand in an array twice.
+        column = child.column(reference.columns[0])
+        return (
+            f"w AS MATERIALIZED (SELECT DISTINCT u.relid, u.place, {mine} FROM {losers} JOIN"
+            f" (SELECT y.tableoid AS relid, y.ctid AS place, e.value FROM {child.source} y"
+            f" CROSS JOIN LATERAL pg_catalog.unnest(y.{column.sql}) e (value)) u"
+            f" ON {elements_match(reference, parent, child, 'p', 'u.value')} {where}),"
+            " f AS MATERIALIZED (SELECT c.tableoid AS relid, c.ctid AS place, w.parent_relid,"
+            f" w.parent, w.grp FROM w JOIN {child.source} c ON"
+            f" {at('c', child, 'w.relid', 'w.place')} FOR UPDATE OF c)"
+        )
+
+    def colliding(
+        self, child: Relation, unique: ChildKey, columns: str, names: Sequence[str]
+    ) -> str:
+        """Write the WITH parts of ``e``; see ``Search``."""
+        key = unique.key
+        names_of_key = names[: len(key.columns)]
+        mine, theirs = ([f"{alias}.{name}" for name in names_of_key] for alias in ("m", "t"))
+        tests = [f"({key.where}\n) IS TRUE"] if key.where is not None else []
+        # Expressions name columns alone, and the table may be called as one of the aliases here.
+        rows = f"SELECT tableoid AS relid, ctid AS place, {columns} FROM {child.source} AS {_ROW}"
+        here = f"{rows} WHERE ctid = y.place AND tableoid = y.relid"
+        if unique.index in self._seen_keys:
+            seen = f"(SELECT DISTINCT relid, place FROM {SEEN} WHERE child = {child.oid}) y"
+            where = "".join(f" AND {test}" for test in tests)
+            equal = f"(SELECT t.* FROM {seen} CROSS JOIN LATERAL ({here}{where}) t)"
+        else:
+            equal = f"({rows}{' WHERE ' if tests else ''}{' AND '.join(tests)})"
+        listed = ", ".join(f"e.{name}" for name in names)
+        return (
+            "y AS MATERIALIZED (SELECT DISTINCT ON (t.relid, t.place) t.relid, t.place, m.grp"
+            f" FROM m JOIN {equal} t ON {_joined(key, theirs, mine)}"
+            f" WHERE {NOT_MOVED.format('t')} AND {NOT_LOST.format('t')}),"
+            f" e AS MATERIALIZED (SELECT e.relid, e.place, y.grp, {listed} FROM y"
+            f" CROSS JOIN LATERAL ({here} FOR UPDATE) e)"
+        )
+
+
+def _points(reference: Reference, parent: Relation, child: Relation) -> str:
+    """Write that row ``c`` holds the id of row ``p``, so that a hash join goes by it.
+
+    Beside a condition of its own on the type the planner would expect too few rows for one.
+    """
+    value = f"c.{child.column(reference.columns[0]).sql}"
+    if reference.soft is not None and reference.soft.type_column is not None:
+        kind = child.column(reference.soft.type_column).sql
+        named = literal(reference.soft.type_value or "")
+        value = f"CASE WHEN c.{kind} OPERATOR(pg_catalog.=) {named} THEN {value} END"
+    target = parent.column(reference.parent_columns[0]).sql
+    return f"p.{target} {reference.operators[0]} {value}"
+
+
+def _id_type(reference: Reference, relations: Mapping[int, Relation]) -> str | None:
+    """Return the type that an id is compared as; None if the reference is none of plain ids."""
+    if len(reference.columns) != 1 or (
+        reference.soft is not None and reference.soft.kind != "value"
+    ):
+        return None
+    mine = relations[reference.child].column(reference.columns[0]).base
+    theirs = relations[reference.parent].column(reference.parent_columns[0]).base
+    if mine in _INTEGERS and theirs in _INTEGERS:
+        # Of two types the server would compare each row with each id.
+        return "pg_catalog.int8"
+    return "pg_catalog.uuid" if mine == theirs == "uuid" else None
+
+
+def _joined(key: ResolvedKey, left: Sequence[str], right: Sequence[str]) -> str:
+    """Write the equality of two keys so that a hash join can go by it.
+
+    Where NULLs are equal no operator says so, and the digest does.
+    """
+    if key.nulls_distinct:
+        return " AND ".join(
+            f"{column.compared(one)} {column.equality} {column.compared(other)}"
+            for column, one, other in zip(key.columns, left, right, strict=True)
+        )
+    same = f"{key.digest(left)} OPERATOR(pg_catalog.=) {key.digest(right)}"
+    return f"{same} AND {key.equal(left, right)}"
