@@ -177,11 +177,10 @@ class ByHeap:
         )
         where = f"WHERE l.level = $1::int4 AND {of}"
         if reference.number in self._ids:
-            # Whatever need not be said makes the planner expect fewer rows, and not join by hash.
-            leaf = " AND c.tableoid = s.relid" if child.partitioned else ""
             return (
                 f"f AS MATERIALIZED (SELECT c.tableoid AS relid, c.ctid AS place, {mine}"
-                f" FROM {SEEN} s JOIN {child.source} c ON c.ctid = s.place{leaf}"
+                f" FROM {SEEN} s JOIN {child.source} c"
+                f" ON c.ctid = s.place{_leaf(child, 'c', 's')}"
                 f" JOIN ({losers}) ON {_points(reference, parent, child)} {where}"
                 f" AND s.child = {child.oid} AND s.level = $1::int4 FOR UPDATE OF c)"
             )
@@ -213,7 +212,7 @@ class ByHeap:
         tests = [f"({key.where}\n) IS TRUE"] if key.where is not None else []
         # Expressions name columns alone, and the table may be called as one of the aliases here.
         rows = f"SELECT tableoid AS relid, ctid AS place, {columns} FROM {child.source} AS {_ROW}"
-        here = f"{rows} WHERE ctid = y.place AND tableoid = y.relid"
+        here = f"{rows} WHERE ctid = y.place{_leaf(child, _ROW, 'y')}"
         if unique.index in self._seen_keys:
             seen = f"(SELECT DISTINCT relid, place FROM {SEEN} WHERE child = {child.oid}) y"
             where = "".join(f" AND {test}" for test in tests)
@@ -228,6 +227,14 @@ class ByHeap:
             f" e AS MATERIALIZED (SELECT e.relid, e.place, y.grp, {listed} FROM y"
             f" CROSS JOIN LATERAL ({here} FOR UPDATE) e)"
         )
+
+
+def _leaf(relation: Relation, row: str, address: str) -> str:
+    """Write that a row stands in the leaf of an address, where a table has several.
+
+    Whatever need not be said makes the planner expect fewer rows, and not join by hash.
+    """
+    return f" AND {row}.tableoid = {address}.relid" if relation.partitioned else ""
 
 
 def _points(reference: Reference, parent: Relation, child: Relation) -> str:
