@@ -22,8 +22,16 @@ class _Commands(click.Group):
     """Commands whose closed pipes and interrupts reach ``run`` as they are.
 
     click itself ends with 1 at a closed pipe, which is the code of findings, and
-    prints an empty line at an interrupt.
+    prints an empty line at an interrupt. A command is imported when it is asked for.
     """
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """Name all commands, in the order of the help."""
+        return [*commands.MODULES]
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command by its name."""
+        return commands.load(cmd_name) if cmd_name in commands.MODULES else None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -58,10 +66,6 @@ def pgmend(context: click.Context, config: str | None) -> None:
     """
     # Every command loads it, for it may be said behind the command, too.
     context.obj = config
-
-
-for command in commands.ALL:
-    pgmend.add_command(command)
 
 
 def run(arguments: Sequence[str]) -> int:

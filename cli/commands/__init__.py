@@ -2,47 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib import import_module
+
 import click
 
-from . import (
-    check,
-    check_app,
-    check_compose,
-    demo,
-    groups,
-    guard,
-    guard_gate,
-    guard_run,
-    journal,
-    plan,
-    recipe,
-    recipe_after,
-    recipe_run,
-    repair,
-    scan,
-    status,
-    undo,
-    verify,
-)
+#: Every command in the order of the help, and its modules: the first has it, as
+#: ``NAME_command``, and further ones add their commands to it.
+MODULES: Mapping[str, tuple[str, ...]] = {
+    "scan": ("scan",),
+    "groups": ("groups",),
+    "status": ("status",),
+    "plan": ("plan",),
+    "repair": ("repair",),
+    "verify": ("verify",),
+    "undo": ("undo",),
+    "journal": ("journal",),
+    "recipe": ("recipe", "recipe_run", "recipe_after"),
+    "guard": ("guard", "guard_gate", "guard_run"),
+    "check": ("check", "check_compose", "check_app"),
+    "demo": ("demo",),
+}
 
-#: Modules that add their commands to those of ``recipe``.
-OF_RECIPES = recipe_run, recipe_after
-#: Modules that add their commands to those of ``guard``.
-OF_GUARDS = guard_gate, guard_run
-#: Modules that add their commands to those of ``check``.
-OF_CHECKS = check_compose, check_app
-#: Every command, in the order of the help.
-ALL: tuple[click.Command, ...] = (
-    scan.scan_command,
-    groups.groups_command,
-    status.status_command,
-    plan.plan_command,
-    repair.repair_command,
-    verify.verify_command,
-    undo.undo_command,
-    journal.journal_command,
-    recipe.recipe_command,
-    guard.guard_command,
-    check.check_command,
-    demo.demo_command,
-)
+
+def load(name: str) -> click.Command:
+    """Import a command and return it; what only others need is not waited for."""
+    first, *_ = [import_module(f".{module}", __name__) for module in MODULES[name]]
+    command: click.Command = getattr(first, f"{name}_command")
+    return command
