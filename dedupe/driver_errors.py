@@ -24,6 +24,9 @@ from .errors import (
     UnreadableData,
 )
 
+#: what the error of any command may end with: not every one has a directory to go on in
+_AGAIN = "Then give the same command again; a scan, a plan or a repair goes on where it stopped."
+
 
 @contextmanager
 def translated() -> Iterator[None]:
@@ -54,8 +57,7 @@ def _translation(error: psycopg.Error) -> DedupeError:
     if state == "55P03":
         return LockNotAvailable(
             f"a lock could not be had in time: {words}",
-            hint="Another session holds the table locked; see pg_locks. Run the same command"
-            " again: it goes on where it stopped.",
+            hint=f"Another session holds the table: see pg_locks. Wait for it, or end it. {_AGAIN}",
             **facts,
         )
     if state == "53100":
@@ -64,21 +66,18 @@ def _translation(error: psycopg.Error) -> DedupeError:
         return ServerUnavailable(
             f"the standby gave replaying precedence over the read: {words}",
             hint="Set hot_standby_feedback = on or a longer max_standby_streaming_delay on the"
-            " standby, or scan the primary. The same command goes on where it stopped.",
+            f" standby, or scan the primary. {_AGAIN}",
             **facts,
         )
     gone = state[:2] == "08" or state in {"57P01", "57P02", "57P03", "53300", "57P05"}
     if gone or (not state and isinstance(error, psycopg.OperationalError)):
         return ServerUnavailable(
             f"the server cannot be reached or went away: {words}",
-            hint="Start the server or mend the connection settings, then run the same command"
-            " again: it goes on where it stopped.",
+            hint=f"Start the server or mend the connection settings. {_AGAIN}",
             **facts,
         )
     return QueryFailed(
         f"the server refused a statement: {words} (SQLSTATE {state})",
-        hint="Run the same command again: it goes on where it stopped."
-        if state == "57014"
-        else None,
+        hint=f"The statement was cancelled. {_AGAIN}" if state == "57014" else None,
         **facts,
     )
