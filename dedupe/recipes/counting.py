@@ -57,7 +57,7 @@ def recount(
 
     ``counters`` are those of one table, ``run`` the id that the changes are journaled under.
     Where that is finished in the journal, and nothing was repaired since, nothing is done.
-    Reads the heap of the table, and of each table that is counted once for every ``by``.
+    Reads the heap of the table, and of each table that is counted, once.
     Locks: the rows of a batch. Raises LockNotAvailable, QueryFailed, ServerUnavailable; what
     was counted before stays counted.
     """
@@ -134,7 +134,9 @@ def _counted(around: Surroundings, table: Relation, counters: Sequence[Counter])
     """Write the statement that counts, and notes which rows are to be changed to what."""
     key = table.column(counters[0].key)
     id_type = key.base
-    parts, joins, values, differs = [], [], [], []
+    parts, counts, joins, values, differs = [], [], [], [], []
+    # What is counted is read once, for all of its counters.
+    read: dict[str, list[str]] = {}
     for number, counter in enumerate(counters):
         of = around.relation(around.find(quoted(counter.of)))
         by = of.column(counter.by).sql
@@ -148,9 +150,13 @@ def _counted(around: Surroundings, table: Relation, counters: Sequence[Counter])
             )
         parts.append(
             f"w{number} AS MATERIALIZED (SELECT id::{id_type} AS id FROM pg_temp.pgmend_touched"
-            f" WHERE n = {number}{only}), c{number} AS MATERIALIZED (SELECT {by} AS id,"
-            f" count(*) AS n FROM {of.source} WHERE {by} IN (SELECT id FROM w{number}){where}"
-            f" GROUP BY {by})"
+            f" WHERE n = {number}{only})"
+        )
+        mine = f"{by} IN (SELECT id FROM w{number})"
+        read.setdefault(of.source, []).append(mine)
+        counts.append(
+            f"c{number} AS MATERIALIZED (SELECT {by} AS id, count(*) AS n"
+            f" FROM r{list(read).index(of.source)} WHERE {mine}{where} GROUP BY {by})"
         )
         joins.append(
             f"LEFT JOIN w{number} ON w{number}.id = t.{key.sql}"
@@ -162,10 +168,14 @@ def _counted(around: Surroundings, table: Relation, counters: Sequence[Counter])
         )
         values.append(value)
         differs.append(f"t.{column} IS DISTINCT FROM {value}")
+    reads = [
+        f"r{number} AS MATERIALIZED (SELECT * FROM {source} WHERE {' OR '.join(tests)})"
+        for number, (source, tests) in enumerate(read.items())
+    ]
     touched = " UNION ".join(f"SELECT id FROM w{number}" for number in range(len(counters)))
     return (
-        f"WITH {', '.join(parts)} INSERT INTO pg_temp.pgmend_count SELECT t.tableoid, t.ctid,"
-        " t.xmin::text, row_number() OVER (ORDER BY t.tableoid, t.ctid),"
+        f"WITH {', '.join(parts + reads + counts)} INSERT INTO pg_temp.pgmend_count"
+        " SELECT t.tableoid, t.ctid, t.xmin::text, row_number() OVER (ORDER BY t.tableoid, t.ctid),"
         f" ARRAY[{', '.join(values)}]::int8[] FROM ({touched}) w JOIN {table.source} t"
         f" ON t.{key.sql} = w.id {' '.join(joins)} WHERE {' OR '.join(differs)}"
     )
