@@ -21,6 +21,7 @@ _QUICK = "return digests.astype(np.uint64), addresses"
 _SLOW = "return np.array([int(word) for word in digests], np.uint64), addresses"
 
 
+@pytest.mark.slow
 def test_a_sweep_is_added_to_the_results(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     file.write_text(json.dumps({"format_version": FORMAT_VERSION, "sweeps": {"jobs": [1]}}))

@@ -36,7 +36,7 @@ def test_no_false_alarm_on_pgbench(
     assert alarms(checked) == []
 
 
-@pytest.mark.parametrize("release", ["3.5.3", "4.7"])
+@pytest.mark.parametrize("release", [pytest.param("3.5.3", marks=pytest.mark.slow), "4.7"])
 def test_no_false_alarm_on_mastodon(
     checked: Checked, release: Literal["3.5.3", "4.7"]
 ) -> None:

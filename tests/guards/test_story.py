@@ -7,6 +7,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 
 from .clusters import Cluster
@@ -100,8 +101,10 @@ def test_a_night_that_failed_is_told(machine: Guarded) -> None:
 
 def test_every_example_names_options_that_exist() -> None:
     """Each `pgmend guard` line of the pages is one that the command can read."""
-    from cli.commands.guard import guard_command
+    from cli.commands import load
 
+    guard_command = load("guard")
+    assert isinstance(guard_command, click.Group)
     pages = [ROOT / "docs/guards.md", *sorted(Path(ROOT / "docs/guards").glob("*.md"))]
     seen = 0
     for page in pages:

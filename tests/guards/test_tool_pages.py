@@ -86,6 +86,7 @@ def follow(machine: Guarded, renamed: Renamed, page: str, theirs: str) -> None:
     assert renamed.unmet() == set()
 
 
+@pytest.mark.slow
 def test_the_page_of_pgbackrest(machine: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
     needed("pgbackrest")
     page, own = "guards/pgbackrest.md", machine.cluster
@@ -112,6 +113,7 @@ def test_the_page_of_pgbackrest(machine: Guarded, monkeypatch: pytest.MonkeyPatc
     follow(machine, renamed, page, "20261129-031500F")
 
 
+@pytest.mark.slow
 def test_the_page_of_barman(machine: Guarded) -> None:
     needed("barman")
     page, own = "guards/barman.md", machine.cluster

@@ -106,6 +106,9 @@ class Client:
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
+            if not line.endswith("\n"):
+                # The kill met it in the middle of a line.
+                break
             with self.changed:
                 self.seen.take(line)
                 self.changed.notify_all()
