@@ -135,8 +135,8 @@ def _counted(around: Surroundings, table: Relation, counters: Sequence[Counter])
     key = table.column(counters[0].key)
     id_type = key.base
     parts, counts, joins, values, differs = [], [], [], [], []
-    # What is counted is read once, for all of its counters.
-    read: dict[str, list[str]] = {}
+    # What is counted is read once, for all of its counters: name and tests of each reading.
+    read: dict[str, tuple[str, list[str]]] = {}
     for number, counter in enumerate(counters):
         of = around.relation(around.find(quoted(counter.of)))
         by = of.column(counter.by).sql
@@ -153,10 +153,11 @@ def _counted(around: Surroundings, table: Relation, counters: Sequence[Counter])
             f" WHERE n = {number}{only})"
         )
         mine = f"{by} IN (SELECT id FROM w{number})"
-        read.setdefault(of.source, []).append(mine)
+        name, tests = read.setdefault(of.source, (f"r{number}", []))
+        tests.append(mine)
         counts.append(
             f"c{number} AS MATERIALIZED (SELECT {by} AS id, count(*) AS n"
-            f" FROM r{list(read).index(of.source)} WHERE {mine}{where} GROUP BY {by})"
+            f" FROM {name} WHERE {mine}{where} GROUP BY {by})"
         )
         joins.append(
             f"LEFT JOIN w{number} ON w{number}.id = t.{key.sql}"
@@ -169,8 +170,8 @@ def _counted(around: Surroundings, table: Relation, counters: Sequence[Counter])
         values.append(value)
         differs.append(f"t.{column} IS DISTINCT FROM {value}")
     reads = [
-        f"r{number} AS MATERIALIZED (SELECT * FROM {source} WHERE {' OR '.join(tests)})"
-        for number, (source, tests) in enumerate(read.items())
+        f"{name} AS MATERIALIZED (SELECT * FROM {source} WHERE {' OR '.join(tests)})"
+        for source, (name, tests) in read.items()
     ]
     touched = " UNION ".join(f"SELECT id FROM w{number}" for number in range(len(counters)))
     return (

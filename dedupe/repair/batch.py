@@ -78,9 +78,9 @@ class Batches:
     def run(self, round_: int, after: int, last: int) -> None:
         """Repair the groups of a round whose turn lies behind ``after``, up to ``last``.
 
-        Locks: their rows and those that point at them, until the batch commits; FOR KEY
-        SHARE on survivors by the foreign keys' own checks. Raises UnplannedEffect,
-        LockNotAvailable, QueryFailed, ServerUnavailable; nothing is changed then.
+        Locks: their rows and those that point at them, until the batch commits, and what the
+        search locks; FOR KEY SHARE on survivors by the foreign keys' own checks. Raises
+        UnplannedEffect, LockNotAvailable, QueryFailed, ServerUnavailable; nothing is changed then.
         """
         writer, started = self._writer, time.monotonic()
         with writer.writing(BY_HASH):

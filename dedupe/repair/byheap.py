@@ -23,8 +23,8 @@ from ..relation import ChildKey, Relation
 from ..surroundings import Reference
 from ..table import quoted
 from ..writer import Writer
-from .pointing import LOSER, MOVE, at, elements_match, literal, matches
-from .searching import BY_HEAP, BY_PLACE, NOT_LOST, NOT_MOVED
+from .pointing import LOSER, MOVE, at, elements_match, literal
+from .searching import BY_HEAP, BY_PLACE, NOT_LOST, NOT_MOVED, rows_by_join
 
 #: rows that a reading saw, by child and level
 SEEN = "pg_temp.pgmend_seen"
@@ -146,15 +146,8 @@ class ByHeap:
         A list that stands in the statement as one value is hashed by the server.
         """
         params.append(ids)
-        test = (
-            f"c.{child.column(r.columns[0]).sql}::{kind} OPERATOR(pg_catalog.=)"
-            f" ANY (${len(params)}::{kind}[])"
-        )
-        if r.soft is None or r.soft.type_column is None:
-            return test
-        column = child.column(r.soft.type_column).sql
         return (
-            f"({test} AND c.{column} OPERATOR(pg_catalog.=) {literal(r.soft.type_value or '')})"
+            f"({_held(r, child)})::{kind} OPERATOR(pg_catalog.=) ANY (${len(params)}::{kind}[])"
         )
 
     def may_find(self, reference: Reference) -> bool:
@@ -171,6 +164,9 @@ class ByHeap:
 
     def pointing(self, reference: Reference, parent: Relation, child: Relation, of: str) -> str:
         """Write the WITH parts of ``f``; see ``Search``."""
+        array = reference.soft is not None and reference.soft.kind == "array"
+        if reference.number not in self._ids and not array:
+            return rows_by_join(reference, parent, child, of)
         mine = "l.relid AS parent_relid, l.place AS parent, l.grp"
         losers = (
             f"{LOSER} l JOIN {parent.source} p ON {at('p', parent, 'l.relid', 'l.place')}"
@@ -183,12 +179,6 @@ class ByHeap:
                 f" ON c.ctid = s.place{_leaf(child, 'c', 's')}"
                 f" JOIN ({losers}) ON {_points(reference, parent, child)} {where}"
                 f" AND s.child = {child.oid} AND s.level = $1::int4 FOR UPDATE OF c)"
-            )
-        if reference.soft is None or reference.soft.kind != "array":
-            return (
-                f"f AS MATERIALIZED (SELECT c.tableoid AS relid, c.ctid AS place, {mine}"
-                f" FROM {losers} JOIN {child.source} c ON"
-                f" {matches(reference, parent, child, 'p', 'c')} {where} FOR UPDATE OF c)"
             )
         # An element has no row that could be locked, and may stand in an array twice.
         column = child.column(reference.columns[0])
@@ -238,17 +228,22 @@ def _leaf(relation: Relation, row: str, address: str) -> str:
 
 
 def _points(reference: Reference, parent: Relation, child: Relation) -> str:
-    """Write that row ``c`` holds the id of row ``p``, so that a hash join goes by it.
+    """Write that row ``c`` holds the id of row ``p``, so that a hash join goes by it."""
+    target = parent.column(reference.parent_columns[0]).sql
+    return f"p.{target} {reference.operators[0]} {_held(reference, child)}"
 
-    Beside a condition of its own on the type the planner would expect too few rows for one.
+
+def _held(reference: Reference, child: Relation) -> str:
+    """Write the id that row ``c`` holds; NULL where another column says that it is another's.
+
+    Beside a condition of its own on that column the planner would expect too few rows.
     """
     value = f"c.{child.column(reference.columns[0]).sql}"
-    if reference.soft is not None and reference.soft.type_column is not None:
-        kind = child.column(reference.soft.type_column).sql
-        named = literal(reference.soft.type_value or "")
-        value = f"CASE WHEN c.{kind} OPERATOR(pg_catalog.=) {named} THEN {value} END"
-    target = parent.column(reference.parent_columns[0]).sql
-    return f"p.{target} {reference.operators[0]} {value}"
+    if reference.soft is None or reference.soft.type_column is None:
+        return value
+    kind = child.column(reference.soft.type_column).sql
+    named = literal(reference.soft.type_value or "")
+    return f"CASE WHEN c.{kind} OPERATOR(pg_catalog.=) {named} THEN {value} END"
 
 
 def _id_type(reference: Reference, relations: Mapping[int, Relation]) -> str | None:

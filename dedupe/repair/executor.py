@@ -73,9 +73,10 @@ def repair(
 
     Writes: the rows of the plan and those that point at them, the journal in its schema,
     helper indexes on children (dropped at the end), the unique index. Locks: rows
-    of one batch for about half a second (``alone``: of a round); no lock is waited for longer than
-    two seconds, but by the index builds, which block no reader and no writer (``alone``: they
-    block writers). Memory: one batch of numbers; the rows stay on the server.
+    of one batch for about half a second (``alone``: of a round, and SHARE ROW EXCLUSIVE on what
+    points at them); no lock is waited for longer than two seconds, but by the index builds, which
+    block no reader and no writer (``alone``: they block writers). Memory: one batch of numbers;
+    the rows stay on the server.
 
     Raises NotReady (``reasons``: all that is in the way), PlanError, RunMismatch, RunInUse,
     UnprovenIndex, DuplicatesLeft (another key), RepairStopped, FailureError.

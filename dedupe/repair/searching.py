@@ -121,13 +121,7 @@ class ByIndex:
 
     def pointing(self, reference: Reference, parent: Relation, child: Relation, of: str) -> str:
         """Write the WITH parts of ``f``; see ``Search``."""
-        return (
-            "f AS MATERIALIZED (SELECT c.tableoid AS relid, c.ctid AS place,"
-            f" l.relid AS parent_relid, l.place AS parent, l.grp FROM {LOSER} l"
-            f" JOIN {parent.source} p ON {at('p', parent, 'l.relid', 'l.place')}"
-            f" JOIN {child.source} c ON {matches(reference, parent, child, 'p', 'c')}"
-            f" WHERE l.level = $1::int4 AND {of} FOR UPDATE OF c)"
-        )
+        return rows_by_join(reference, parent, child, of)
 
     def colliding(
         self, child: Relation, unique: ChildKey, columns: str, names: Sequence[str]
@@ -149,3 +143,14 @@ class ByIndex:
             f" {columns} FROM {child.source} WHERE {' AND '.join(tests)} FOR UPDATE) e"
             f" WHERE {NOT_MOVED.format('e')} AND {NOT_LOST.format('e')})"
         )
+
+
+def rows_by_join(reference: Reference, parent: Relation, child: Relation, of: str) -> str:
+    """Write the WITH parts of ``f`` as a join of losers with the child; see ``Search``."""
+    return (
+        "f AS MATERIALIZED (SELECT c.tableoid AS relid, c.ctid AS place,"
+        f" l.relid AS parent_relid, l.place AS parent, l.grp FROM {LOSER} l"
+        f" JOIN {parent.source} p ON {at('p', parent, 'l.relid', 'l.place')}"
+        f" JOIN {child.source} c ON {matches(reference, parent, child, 'p', 'c')}"
+        f" WHERE l.level = $1::int4 AND {of} FOR UPDATE OF c)"
+    )
