@@ -131,6 +131,7 @@ def run_recipe(
             if before.unmet or long.unmet or waiting:
                 raise _not_ready((*before.unmet, *long.unmet, *waiting))
             work.sign(executing=True)
+            work.survey(plans)
             steps = [
                 work.carry_out(key, plan, reason, _behind(plans[number:]))
                 for number, (key, plan) in enumerate(plans, 1)

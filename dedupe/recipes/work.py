@@ -20,10 +20,12 @@ from ..key import MatchKey
 from ..plan import Plan
 from ..planning import plan_with, resolved_key
 from ..progress import Progress, RepairProgress, RunStatus
+from ..references import load_references
 from ..repair.executor import repair
 from ..repair.plainindex import finish_plain
 from ..repair.rebuild import rebuild
 from ..repair.result import Result
+from ..repair.survey import Survey, take_survey
 from ..repair.telling import stopped
 from ..repair.uniqueindex import is_set_aside, set_aside
 from ..scan.checkpoint import sync_directory
@@ -99,6 +101,8 @@ class Work:
         self._stop = stop
         #: indexes that were proved by the repair of an earlier key
         self._proved: set[int] = set()
+        #: by which indexes the repairs may go, and for which ids
+        self._survey = Survey()
         #: what was read of the catalogs, until the schema is changed
         self._known: Surroundings | None = None
 
@@ -242,6 +246,24 @@ class Work:
         )
         return plan_with(around, own, 0, policies)
 
+    def survey(self, plans: list[tuple[RecipeKey, Plan]]) -> None:
+        """Look once for what points at the rows of all plans that are still to be carried out."""
+        if not self._alone:
+            return
+        around = self._around
+        waiting = []
+        for _, plan in plans:
+            known = journal.find_run(around.session, plan.run.id)
+            if (known is None or known.state == "repairing") and (plan.groups or plan.parted):
+                key = resolved_key(around.session, plan.run, plan.key)
+                pointing = [load_references(around, key, policy) for policy in plan.policies]
+                waiting.append((plan, pointing))
+        self._survey = take_survey(self._database, waiting, self._check_stop)
+
+    def _check_stop(self) -> None:
+        if self._stop is not None and self._stop.is_set():
+            raise stopped()
+
     def carry_out(
         self, key: RecipeKey, plan: Plan, reason: str | None, behind: Collection[str]
     ) -> StepResult:
@@ -288,6 +310,7 @@ class Work:
                     proved=self._proved,
                     alone=self._alone,
                     around=self._around,
+                    survey=self._survey,
                     on_progress=partial(self._tell, key.id),
                     stop=self._stop,
                 )

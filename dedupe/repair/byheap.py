@@ -20,16 +20,17 @@ from collections.abc import Mapping, Sequence
 from ..key import ResolvedKey
 from ..references import References
 from ..relation import ChildKey, Relation
+from ..scan.explain import indexes_read
 from ..surroundings import Reference
 from ..table import quoted
 from ..writer import Writer
-from .pointing import LOSER, MOVE, at, elements_match, literal
+from .pointing import LOSER, MOVE, at, elements_match, held, id_type, ids_in
 from .searching import BY_HEAP, BY_PLACE, NOT_LOST, NOT_MOVED, rows_by_join
+from .survey import BY_ID, Survey
 
 #: rows that a reading saw, by child and level
 SEEN = "pg_temp.pgmend_seen"
 _ROW = '"pgmend row"'
-_INTEGERS = frozenset({"smallint", "integer", "bigint"})
 
 
 class ByHeap:
@@ -38,14 +39,15 @@ class ByHeap:
     #: Nobody else analyzes temporary tables, and what is taken for small is not hashed.
     refresh: Sequence[str] = (f"ANALYZE {LOSER}", f"ANALYZE {MOVE}")
 
-    def __init__(self, references: References) -> None:
-        """Work on these references."""
+    def __init__(self, references: References, survey: Survey) -> None:
+        """Work on these references; a survey spares readings of what it covers."""
         self._relations = references.relations
+        self._survey = survey
         #: what the type of an id is compared as, by the reference's number
         self._ids = {
             r.number: kind
             for r in references.references
-            if (kind := _id_type(r, references.relations)) is not None
+            if (kind := id_type(r, references.relations)) is not None
         }
         #: unique keys whose rows that moved ones could equal are seen by a reading
         self._seen_keys = {
@@ -95,22 +97,21 @@ class ByHeap:
                 for of_child in reading.values() for r in of_child
             )
         }
-        writer.set_local(BY_HEAP)
         found = set()
         for oid, of_child in reading.items():
-            child, tests = self._relations[oid], []
-            params: list[object] = [oid, level]
+            asked = []
             for r in of_child:
-                kind = self._ids[r.number]
-                losers, keepers = ids[r.parent, r.parent_columns[0], kind]
-                tests.append(self._test(r, child, kind, losers, params))
+                losers, keepers = ids[r.parent, r.parent_columns[0], self._ids[r.number]]
+                asked.append((r, losers))
                 if r.number in self._both and keepers is not None:
-                    tests.append(self._test(r, child, kind, keepers, params))
-            if writer.count(
-                f"INSERT INTO {SEEN} SELECT $1::int8, $2::int4, c.tableoid, c.ctid"
-                f" FROM {child.source} c WHERE {' OR '.join(tests)}",
-                params,
-            ):
+                    asked.append((r, keepers))
+            params = [oid, level, *(listed for _, listed in asked)]
+            writer.set_local(BY_ID)
+            query = self._by_index(writer, asked, params)
+            if query is None:
+                writer.set_local(BY_HEAP)
+                query = self._by_reading(asked)
+            if writer.count(f"INSERT INTO {SEEN} {query}", params):
                 found.add(oid)
         if found:
             writer.rows(f"ANALYZE {SEEN}")
@@ -138,17 +139,47 @@ class ByHeap:
         )
         return losers, keepers
 
-    def _test(
-        self, r: Reference, child: Relation, kind: str, ids: str, params: list[object]
-    ) -> str:
-        """Write whether a row ``c`` points at one of some ids, which become a parameter.
+    def _by_reading(self, asked: Sequence[tuple[Reference, str]]) -> str:
+        """Write the query for rows of one child that hold ids from $3 on, by reading its heap.
 
         A list that stands in the statement as one value is hashed by the server.
         """
-        params.append(ids)
+        child = self._relations[asked[0][0].child]
+        tests = []
+        for n, (r, _) in enumerate(asked, 3):
+            kind = self._ids[r.number]
+            tests.append(
+                f"({held(r, child, 'c')})::{kind} OPERATOR(pg_catalog.=) ANY (${n}::{kind}[])"
+            )
         return (
-            f"({_held(r, child)})::{kind} OPERATOR(pg_catalog.=) ANY (${len(params)}::{kind}[])"
+            f"SELECT $1::int8, $2::int4, c.tableoid, c.ctid FROM {child.source} c"
+            f" WHERE {' OR '.join(tests)}"
         )
+
+    def _by_index(
+        self,
+        writer: Writer,
+        asked: Sequence[tuple[Reference, str]],
+        params: Sequence[object],
+    ) -> str | None:
+        """Write the same query by indexes that a survey found good; None where one is missing."""
+        indexes = set()
+        rows = []
+        for n, (r, listed) in enumerate(asked, 3):
+            index = self._survey.index_for(r, ids_in(listed))
+            if index is None:
+                return None
+            indexes.add(index)
+            child, kind = self._relations[r.child], self._ids[r.number]
+            # The survey asked for the column alone: rows of another type do no harm.
+            rows.append(
+                f"SELECT c.tableoid, c.ctid FROM pg_catalog.unnest(${n}::{kind}[]) i (id)"
+                f" JOIN {child.source} c ON c.{child.column(r.columns[0]).sql}"
+                " OPERATOR(pg_catalog.=) i.id"
+            )
+        query = f"SELECT $1::int8, $2::int4, s.* FROM ({' UNION '.join(rows)}) s"
+        used = indexes_read(writer, query, params)
+        return query if used is not None and used <= indexes else None
 
     def may_find(self, reference: Reference) -> bool:
         """Tell whether rows may point at losers by this reference; ``look`` came before."""
@@ -230,34 +261,7 @@ def _leaf(relation: Relation, row: str, address: str) -> str:
 def _points(reference: Reference, parent: Relation, child: Relation) -> str:
     """Write that row ``c`` holds the id of row ``p``, so that a hash join goes by it."""
     target = parent.column(reference.parent_columns[0]).sql
-    return f"p.{target} {reference.operators[0]} {_held(reference, child)}"
-
-
-def _held(reference: Reference, child: Relation) -> str:
-    """Write the id that row ``c`` holds; NULL where another column says that it is another's.
-
-    Beside a condition of its own on that column the planner would expect too few rows.
-    """
-    value = f"c.{child.column(reference.columns[0]).sql}"
-    if reference.soft is None or reference.soft.type_column is None:
-        return value
-    kind = child.column(reference.soft.type_column).sql
-    named = literal(reference.soft.type_value or "")
-    return f"CASE WHEN c.{kind} OPERATOR(pg_catalog.=) {named} THEN {value} END"
-
-
-def _id_type(reference: Reference, relations: Mapping[int, Relation]) -> str | None:
-    """Return the type that an id is compared as; None if the reference is none of plain ids."""
-    if len(reference.columns) != 1 or (
-        reference.soft is not None and reference.soft.kind != "value"
-    ):
-        return None
-    mine = relations[reference.child].column(reference.columns[0]).base
-    theirs = relations[reference.parent].column(reference.parent_columns[0]).base
-    if mine in _INTEGERS and theirs in _INTEGERS:
-        # Of two types the server would compare each row with each id.
-        return "pg_catalog.int8"
-    return "pg_catalog.uuid" if mine == theirs == "uuid" else None
+    return f"p.{target} {reference.operators[0]} {held(reference, child, 'c')}"
 
 
 def _joined(key: ResolvedKey, left: Sequence[str], right: Sequence[str]) -> str:

@@ -26,6 +26,7 @@ from .endgame import Endgame
 from .preflight import obstacles
 from .repairer import Repairer
 from .result import Result, summary, target
+from .survey import Survey
 from .telling import OnRepairProgress, Telling
 
 
@@ -46,6 +47,7 @@ def repair(
     proved: set[int] | None = None,
     alone: bool = False,
     around: Surroundings | None = None,
+    survey: Survey | None = None,
     on_progress: OnRepairProgress | None = None,
     stop: threading.Event | None = None,
 ) -> Result:
@@ -69,6 +71,7 @@ def repair(
     heaps, indexes are built by the faster way that stops writers, and where no table has a
     trigger or rule of its users, the role may switch triggers off and it is quicker, they are.
     ``around``: what an earlier repair has read of the catalogs, while nobody changed the schema.
+    ``survey``: what ``take_survey`` found, while nobody but such repairs wrote; only ``alone``.
     ``stop`` ends it between two batches.
 
     Writes: the rows of the plan and those that point at them, the journal in its schema,
@@ -141,7 +144,8 @@ def repair(
             database, plan, pointing, telling,
             reason=reason, triggers_off=triggers == "off", nice=nice, max_lag=max_lag, lock=lock,
             also_damaged=also_damaged,
-            proved=set() if proved is None else proved, alone=alone, endgame=endgame,
+            proved=set() if proved is None else proved, alone=alone,
+            survey=survey or Survey(), endgame=endgame,
         )
         return repairer.go(base)
 

@@ -6,7 +6,7 @@ place) joined to their table as ``t``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..relation import Column, Relation
 from ..surroundings import Reference
@@ -14,6 +14,7 @@ from ..surroundings import Reference
 #: temporary tables of a batch
 LOSER = "pg_temp.pgmend_loser"
 MOVE = "pg_temp.pgmend_move"
+_INTEGERS = frozenset({"smallint", "integer", "bigint"})
 
 
 def at(alias: str, relation: Relation, relid: str, place: str) -> str:
@@ -60,6 +61,33 @@ def elements_match(
     element = child.column(reference.columns[0]).element
     target = parent.column(reference.parent_columns[0])
     return f"{value} OPERATOR(pg_catalog.=) {p}.{target.sql}::{element}"
+
+
+def held(reference: Reference, child: Relation, c: str) -> str:
+    """Write the id that child row ``c`` holds; NULL where another column says that it is another's.
+
+    Beside a condition of its own on that column the planner would expect too few rows.
+    """
+    value = f"{c}.{child.column(reference.columns[0]).sql}"
+    if reference.soft is None or reference.soft.type_column is None:
+        return value
+    kind = child.column(reference.soft.type_column).sql
+    named = literal(reference.soft.type_value or "")
+    return f"CASE WHEN {c}.{kind} OPERATOR(pg_catalog.=) {named} THEN {value} END"
+
+
+def id_type(reference: Reference, relations: Mapping[int, Relation]) -> str | None:
+    """Return the type that an id is compared as; None if the reference is none of plain ids."""
+    if len(reference.columns) != 1 or (
+        reference.soft is not None and reference.soft.kind != "value"
+    ):
+        return None
+    mine = relations[reference.child].column(reference.columns[0]).base
+    theirs = relations[reference.parent].column(reference.parent_columns[0]).base
+    if mine in _INTEGERS and theirs in _INTEGERS:
+        # Of two types the server would compare each row with each id.
+        return "pg_catalog.int8"
+    return "pg_catalog.uuid" if mine == theirs == "uuid" else None
 
 
 def keepers(references: Sequence[Reference], relations: Mapping[int, Relation]) -> str:
@@ -170,6 +198,16 @@ def _new_array(column: Column, r: Reference, parent: Relation) -> str:
 def literal(text: str) -> str:
     """Write a text as an SQL literal (standard_conforming_strings is pinned)."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def array(ids: Iterable[str]) -> str:
+    """Write the text of an array of ids: integers or uuids."""
+    return f"{{{','.join(ids)}}}"
+
+
+def ids_in(text: str) -> list[str]:
+    """List the ids in such a text."""
+    return text[1:-1].split(",") if len(text) > 2 else []
 
 
 def text_array(texts: Sequence[str]) -> str:

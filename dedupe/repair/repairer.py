@@ -36,6 +36,7 @@ from .loading import load_round
 from .locking import given_up, jitter, lock_run
 from .resolving import resolve_references
 from .result import Result, summary
+from .survey import Survey
 from .taking import count_skipped, stuck
 from .telling import Telling
 from .triggers import better_off
@@ -62,6 +63,7 @@ class Repairer:
         also_damaged: Collection[str],
         proved: set[int],
         alone: bool,
+        survey: Survey,
         endgame: Endgame,
     ) -> None:
         self._database = database
@@ -82,6 +84,7 @@ class Repairer:
         self._also_damaged = also_damaged
         self._proved = proved
         self._alone = alone
+        self._survey = survey
         self._endgame = endgame
         self._stale = False
         self._name = f"pgmend repair {self._run}"
@@ -103,6 +106,7 @@ class Repairer:
                 losers=self._plan.losers,
                 triggers_off=self._triggers_off, nice=self._nice,
                 also_damaged=self._also_damaged, proved=self._proved, alone=self._alone,
+                survey=self._survey,
                 wait=lambda: self._wait_for_standbys(writer),
             )
             left, rebuilt = self._rounds(writer, turns)

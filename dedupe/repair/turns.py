@@ -25,6 +25,7 @@ from .locking import given_up, jitter, may_pass
 from .preparing import prepare, prepare_checks
 from .rebuild import DUPLICATES, look_for_others
 from .searching import ByIndex, Search
+from .survey import Survey
 from .telling import Telling
 
 #: a batch's; its locks are held as long
@@ -59,6 +60,7 @@ class Turns:
         also_damaged: Collection[str],
         proved: set[int],
         alone: bool,
+        survey: Survey,
         wait: Callable[[], None],
     ) -> None:
         """Prepare what the first batch needs; the parameters are those of ``repair``.
@@ -86,7 +88,7 @@ class Turns:
             self._size = _LARGEST_BATCH
             if not triggers_off:
                 prepare_checks(writer, run, pointing, key.index_oid, telling)
-            self._batches = self._searching(ByHeap)
+            self._batches = self._searching(lambda references: ByHeap(references, survey))
         else:
             self._go_by_index()
 

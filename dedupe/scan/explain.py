@@ -12,6 +12,8 @@ from typing import Any
 from ..errors import QueryFailed
 from ..session import Session
 
+_BY_HEAP = {"Seq Scan", "Tid Scan", "Tid Range Scan", "Sample Scan"}
+
 
 def check_plan(
     session: Session,
@@ -21,10 +23,7 @@ def check_plan(
     index: str | None = None,
 ) -> None:
     """Raise QueryFailed unless the plan for ``query`` uses only ``allowed`` nodes and ``index``."""
-    ((plan,),) = session.rows(f"EXPLAIN (FORMAT JSON, COSTS OFF) {query}", params)
-    if isinstance(plan, str):
-        plan = json.loads(plan)
-    nodes = list(_nodes(plan[0]["Plan"]))
+    nodes = _plan(session, query, params)
     used = {f"{node['Node Type']}" for node in nodes} - allowed
     used |= {f"index {n['Index Name']}" for n in nodes if n.get("Index Name", index) != index}
     if used:
@@ -33,6 +32,23 @@ def check_plan(
             hint="Report this with the server's version and its settings (\\dconfig).",
             nodes=sorted(used),
         )
+
+
+def indexes_read(
+    session: Session, query: str, params: Sequence[object]
+) -> frozenset[str] | None:
+    """Return the names of the indexes that a query goes by; None if it reads a table otherwise."""
+    nodes = _plan(session, query, params)
+    if any(node["Node Type"] in _BY_HEAP for node in nodes):
+        return None
+    return frozenset(node["Index Name"] for node in nodes if "Index Name" in node)
+
+
+def _plan(session: Session, query: str, params: Sequence[object]) -> list[dict[str, Any]]:
+    ((plan,),) = session.rows(f"EXPLAIN (FORMAT JSON, COSTS OFF) {query}", params)
+    if isinstance(plan, str):
+        plan = json.loads(plan)
+    return list(_nodes(plan[0]["Plan"]))
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
