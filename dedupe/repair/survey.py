@@ -32,7 +32,8 @@ from .searching import BY_HEAP
 
 #: ids that a survey looks for at most: with more of them, reading the heaps is no detour
 _MOST_IDS = 100_000
-_BLOCK = 8192
+#: of a heap, what takes as long to read as an id to look up in a cached index
+_BYTES_AN_ID = 2048
 _SESSIONS = 2
 #: Reach rows by an index, one id after the other.
 BY_ID: Mapping[str, str] = {
@@ -71,8 +72,8 @@ def take_survey(
 ) -> Survey:
     """Survey what points at the rows of plans; each comes with the references of its policies.
 
-    Children with as many pages as there are ids for them, or fewer, are left out, and so are
-    partitioned tables. Reads each other child once (two at a time) and the rows that hold one of
+    Columns of children that are quicker to read than their ids to look up are left out, and so
+    are partitioned tables. Reads each other child once (two at a time) and the rows that hold one of
     the ids; ACCESS SHARE. Memory: the ids, at most 100,000. ``check_stop`` may raise between two
     children. Raises what the driver raises, translated; PlanError.
     """
@@ -101,7 +102,8 @@ def take_survey(
             column: (kinds[child, column], sorted({one for t in targets for one in ids[t]}))
             for column, targets in columns[child].items()
         }
-        if not _is_large(relation, max(len(some) for _, some in wanted.values())):
+        wanted = {c: one for c, one in wanted.items() if _is_large(relation, len(one[1]))}
+        if not wanted:
             return {}
         with database.open("pgmend survey") as session:
             found = _indexes_that_agree(session, relation, wanted)
@@ -122,7 +124,7 @@ def take_survey(
 
 def _is_large(relation: Relation, ids: int) -> bool:
     """Tell whether looking some ids up in an index reads less than the heap does."""
-    return not relation.partitioned and relation.bytes > _BLOCK * ids
+    return not relation.partitioned and ids * _BYTES_AN_ID < relation.bytes
 
 
 def _all_ids(
