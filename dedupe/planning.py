@@ -139,7 +139,7 @@ def plan_with(
     """
     session = around.session
     check_server(run.identity.server, read_server(session))
-    key = resolved_key(session, run, number)
+    key = known_key(around, run, number)
     check_leaves(session, run.identity)
     pointing = []
     for policy in policies:
@@ -214,6 +214,14 @@ def resolved_key(session: Session, run: Run, number: int) -> ResolvedKey:
             )
         return own
     return key
+
+
+def known_key(around: Surroundings, run: Run, number: int) -> ResolvedKey:
+    """Return a run's key as the session has met it; see ``resolved_key``."""
+    asked = run.id, number
+    if asked not in around.run_keys:
+        around.run_keys[asked] = resolved_key(around.session, run, number)
+    return around.run_keys[asked]
 
 
 def _chosen(run: Run, name: str | None) -> int:

@@ -70,6 +70,8 @@ class Surroundings:
         self._soft: dict[SoftReference, Reference] = {}
         self._unique: dict[int, list[tuple[str, frozenset[str]]]] = {}
         self._keys: dict[str, ResolvedKey] = {}
+        #: keys of runs, by the run's id and the key's number in it
+        self.run_keys: dict[tuple[str, int], ResolvedKey] = {}
         #: of a child, the columns of a reference, and what is declared of it: the name of an
         #: index that finds its rows, if there is one
         self.finding: dict[tuple[int, tuple[str, ...], SoftReference | None], str | None] = {}
@@ -80,6 +82,8 @@ class Surroundings:
         for oid in family:
             for label, _ in self._unique.pop(oid, ()):
                 self._keys.pop(label, None)
+        for one in [one for one, key in self.run_keys.items() if key.table_oid in family]:
+            del self.run_keys[one]
         for asked in [asked for asked in self.finding if asked[0] in family]:
             del self.finding[asked]
 

@@ -10,9 +10,8 @@ https://www.postgresql.org/docs/current/storage-toast.html
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,9 +19,9 @@ from .. import journal
 from ..connect import Database
 from ..errors import UnreadableData, UsageError
 from ..key import MatchKey, resolve
-from ..plan import Plan
 from ..planning import resolved_key
 from ..repair.telling import stopped
+from ..scan.run import Run
 from ..session import Session
 from ..table import Leaf, load_table, quoted
 from .entries import Entry, read_entry
@@ -47,45 +46,46 @@ class Found:
 
 def long_keys(
     database: Database,
-    plans: Sequence[tuple[RecipeKey, Plan]],
+    keys: Sequence[tuple[RecipeKey, Run]],
     rebuild: Sequence[str],
-    stop: threading.Event | None,
+    stopping: Callable[[], bool],
 ) -> Met:
     """Find the rows that would end the build of an index, those of finished steps left out.
 
-    ``rebuild`` names further indexes on the role's own search path. Reads each table once,
+    Each key comes with its run; ``rebuild`` names further indexes on the role's own search path.
+    ``stopping`` is asked between two statements. Reads each table once,
     but for those whose keys cannot be too long, in statements of 64 MB of heap; a value is
     only looked at if its length alone does not decide.
 
     Raises RepairStopped, and what reading a table raises.
     """
     with database.open("pgmend recipe") as session:
-        keys = [
-            (key.create or plan.key_name, resolved_key(session, plan.run, plan.key))
-            for key, plan in plans
-            if not _done(session, plan)
-        ]
+        named = []
+        for key, run in keys:
+            if not _done(session, run):
+                resolved = resolved_key(session, run, 0)
+                named.append((key.create or resolved.name, resolved))
         for name in rebuild:
             try:
-                keys.append((name, resolve(session, MatchKey.from_index(quoted(name)))))
+                named.append((name, resolve(session, MatchKey.from_index(quoted(name)))))
             except UsageError:
                 # It is not here, or no btree.
                 continue
         entries = [
             (name, entry)
-            for name, key in keys
+            for name, key in named
             if (entry := read_entry(session, key)) is not None
         ]
         met = Met()
         for oid in dict.fromkeys(entry.key.table_oid for _, entry in entries):
             of_table = [one for one in entries if one[1].key.table_oid == oid]
-            met = met.joined(Looking(session, oid, of_table, stop).look())
+            met = met.joined(Looking(session, oid, of_table, stopping).look())
     return met
 
 
-def _done(session: Session, plan: Plan) -> bool:
+def _done(session: Session, run: Run) -> bool:
     """Whether an earlier call has built a key's index already."""
-    known = journal.find_run(session, plan.run.id)
+    known = journal.find_run(session, run.id)
     return known is not None and known.state == "repaired"
 
 
@@ -97,12 +97,12 @@ class Looking:
         session: Session,
         oid: int,
         entries: Sequence[tuple[str, Entry]],
-        stop: threading.Event | None,
+        stopping: Callable[[], bool],
     ) -> None:
         self._session = session
         self._table = load_table(session, oid)
         self._entries = entries
-        self._stop = stop
+        self._stopping = stopping
         self._found = [Found() for _ in entries]
         self._unreadable: Counter[str] = Counter()
 
@@ -140,7 +140,7 @@ class Looking:
         (size,) = self._session.row("SELECT pg_catalog.current_setting('block_size')::int")
         step = max(1, _BYTES // size)
         for first in range(0, leaf.blocks, step):
-            if self._stop is not None and self._stop.is_set():
+            if self._stopping():
                 raise stopped()
             bounds = [f"({first},0)", f"({first + step},0)"]
             try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from .. import journal
-from ..connect import Connectable, connect
+from ..connect import Connectable, Database, connect
 from ..errors import NotReady
 from ..plan import Plan
 from ..repair.result import UndoResult
@@ -33,7 +34,7 @@ from .ending import counter_runs, end
 from .fitting import Fit, fit_recipe
 from .keys import RecipeKey
 from .longkeys import long_keys
-from .preconditions import look
+from .preconditions import Met, look
 from .recipe import Recipe
 from .work import OnRecipeProgress, StepResult, Work, step_result
 from .workers import place_of
@@ -120,9 +121,8 @@ def run_recipe(
         if execute and work.finish():
             fit = fit_recipe(database, recipe)
         keys = work.keys(fit)
-        scans = work.scans(keys)
-        plans = work.plans(fit, keys, scans)
-        long = long_keys(database, plans, recipe.rebuild, stop)
+        runs = work.runs(keys, work.scans(keys))
+        plans, long = _planned(database, work, fit, runs)
         undecided = () if defaults else list_undecided(fit, work.decisions, plans)
         waiting = tuple(one.sentence for one in undecided)
         if execute:
@@ -160,6 +160,24 @@ def run_recipe(
         counted=counted,
         seconds=time.monotonic() - started,
     )
+
+
+def _planned(
+    database: Database, work: Work, fit: Fit, runs: list[tuple[RecipeKey, Run]]
+) -> tuple[list[tuple[RecipeKey, Plan]], Met]:
+    """Make the plans, and meanwhile look for keys that are too long, which takes as long."""
+    failed = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(
+            long_keys, database, runs, fit.recipe.rebuild,
+            lambda: failed.is_set() or work.stopping(),
+        )
+        try:
+            plans = work.plans(fit, runs)
+        except BaseException:
+            failed.set()
+            raise
+        return plans, looking.result()
 
 
 def _not_ready(reasons: tuple[str, ...]) -> NotReady:

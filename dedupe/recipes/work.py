@@ -18,7 +18,7 @@ from ..connect import Database
 from ..errors import DuplicatesLeft, RunMismatch
 from ..key import MatchKey
 from ..plan import Plan
-from ..planning import plan_with, resolved_key
+from ..planning import known_key, plan_with, resolved_key
 from ..progress import Progress, RepairProgress, RunStatus
 from ..references import load_references
 from ..repair.executor import repair
@@ -220,31 +220,35 @@ class Work:
         if self._stop is not None and self._stop.is_set():
             event.run.stop()
 
+    def runs(
+        self, keys: list[RecipeKey], scans: Mapping[str, tuple[Run, list[MatchKey]]]
+    ) -> list[tuple[RecipeKey, Run]]:
+        """Give each key a run of its own, of what the scan of its table found."""
+        found = []
+        for key in keys:
+            run, asked = scans[key.table]
+            place = self._path / "steps" / plain_name(key.id)
+            found.append((key, run_of_key(run, asked.index(key.asked), place)))
+        return found
+
     def plans(
-        self, fit: Fit, keys: list[RecipeKey], scans: Mapping[str, tuple[Run, list[MatchKey]]]
+        self, fit: Fit, keys: list[tuple[RecipeKey, Run]]
     ) -> list[tuple[RecipeKey, Plan]]:
         """Make the plan of each key, unless it is there."""
-        return [(key, self._plan(fit, key, scans[key.table])) for key in keys]
+        return [(key, self._plan(fit, key, run)) for key, run in keys]
 
-    def _plan(
-        self,
-        fit: Fit,
-        key: RecipeKey,
-        scanned: tuple[Run, list[MatchKey]],
-    ) -> Plan:
-        run, asked = scanned
-        place = self._path / "steps" / plain_name(key.id)
-        own = run_of_key(run, asked.index(key.asked), place)
-        if (place / PLAN_FILE).exists():
-            return Plan(own)
+    def _plan(self, fit: Fit, key: RecipeKey, run: Run) -> Plan:
+        self._check_stop()
+        if (run.path / PLAN_FILE).exists():
+            return Plan(run)
         around = self._around
-        resolved = resolved_key(around.session, own, 0)
+        resolved = known_key(around, run, 0)
         policies = (
             policies_otherwise(around, fit, resolved)
             if key.step is None
             else policies_of(around, fit, key.step, resolved, self.decisions)
         )
-        return plan_with(around, own, 0, policies)
+        return plan_with(around, run, 0, policies)
 
     def survey(self, plans: list[tuple[RecipeKey, Plan]]) -> None:
         """Look once for what points at the rows of all plans that are still to be carried out."""
@@ -255,14 +259,18 @@ class Work:
         for _, plan in plans:
             known = journal.find_run(around.session, plan.run.id)
             if (known is None or known.state == "repairing") and (plan.groups or plan.parted):
-                key = resolved_key(around.session, plan.run, plan.key)
+                key = known_key(around, plan.run, plan.key)
                 pointing = [load_references(around, key, policy) for policy in plan.policies]
                 waiting.append((plan, pointing))
         self._survey = take_survey(self._database, waiting, self._check_stop)
 
     def _check_stop(self) -> None:
-        if self._stop is not None and self._stop.is_set():
+        if self.stopping():
             raise stopped()
+
+    def stopping(self) -> bool:
+        """Tell whether the call is asked to stop."""
+        return self._stop is not None and self._stop.is_set()
 
     def carry_out(
         self, key: RecipeKey, plan: Plan, reason: str | None, behind: Collection[str]

@@ -16,7 +16,7 @@ from ..errors import (
     RefusedError,
 )
 from ..plan import Plan
-from ..planning import resolved_key
+from ..planning import known_key
 from ..references import load_references
 from ..scan.identity import check_leaves, check_server, read_server
 from ..scan.owner import owned
@@ -88,9 +88,9 @@ def repair(
     telling = Telling(on_progress, stop)
     with _session(database, around) as session:
         check_server(plan.run.identity.server, read_server(session))
-        key = resolved_key(session, plan.run, plan.key)
-        around = around or Surroundings(session)
-        pointing = [load_references(around, key, policy) for policy in plan.policies]
+        nearby = around or Surroundings(session)
+        key = known_key(nearby, plan.run, plan.key)
+        pointing = [load_references(nearby, key, policy) for policy in plan.policies]
         known = journal.find_run(session, plan.run.id)
         if known is not None and known.fingerprint != plan.fingerprint:
             raise PlanError(
@@ -123,12 +123,12 @@ def repair(
             return summary(session, base, already_done=True, status="repaired", left=0)
         unreadable = 0 if despite_unreadable else len(plan.run.unreadable)
         found = obstacles(
-            around, pointing, plan.policies,
+            nearby, pointing, plan.policies,
             unreadable=unreadable, triggers_off=triggers == "off", index=key.index_oid,
         )
         reasons = (*found, *endgame.obstacles(session, key))
         if known is None and execute:
-            need = disk_need(around, pointing, plan.losers, key.index_oid)
+            need = disk_need(nearby, pointing, plan.losers, key.index_oid)
             short = disk_obstacle(session, need, assumed=assume_disk)
             reasons = reasons if short is None else (*reasons, short)
     if reasons:
@@ -141,7 +141,7 @@ def repair(
         return base
     with owned(plan.run.path):
         repairer = Repairer(
-            database, plan, pointing, telling,
+            database, plan, pointing, telling, around,
             reason=reason, triggers_off=triggers == "off", nice=nice, max_lag=max_lag, lock=lock,
             also_damaged=also_damaged,
             proved=set() if proved is None else proved, alone=alone,

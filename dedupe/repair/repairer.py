@@ -23,12 +23,13 @@ from ..errors import (
 )
 from ..journal import SCHEMA
 from ..plan import Plan
-from ..planning import make_plan, resolved_key
+from ..planning import make_plan, plan_with, resolved_key
 from ..policy import policies_to_json
 from ..references import References
 from ..scan.directory import ROUND_PREFIX
 from ..scan.owner import end_leftovers
 from ..scan.scanner import scan
+from ..surroundings import Surroundings
 from ..writer import Writer
 from .endgame import Endgame
 from .helpers import drop_helpers
@@ -54,6 +55,7 @@ class Repairer:
         plan: Plan,
         pointing: Sequence[References],
         telling: Telling,
+        around: Surroundings | None,
         *,
         reason: str | None,
         triggers_off: bool,
@@ -76,6 +78,7 @@ class Repairer:
         #: twins' index refuses
         self._moves_own = [bool(one.of(one.root)) for one in pointing]
         self._telling = telling
+        self._around = around
         self._reason = reason
         self._triggers_off = triggers_off or any(r.twin for one in pointing for r in one.references)
         self._nice = nice
@@ -276,6 +279,8 @@ class Repairer:
                 " that decided about the others is not at hand in this process",
                 hint="Plan them anew: scan again, or give the plan that dedupe.plan returned.",
             )
+        if self._around is not None:
+            return plan_with(self._around, found, 0, policies, program=program)
         return make_plan(self._database, found, 0, policies, program=program)
 
     def _wait_for_standbys(self, writer: Writer) -> None:

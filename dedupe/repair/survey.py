@@ -73,9 +73,9 @@ def take_survey(
     """Survey what points at the rows of plans; each comes with the references of its policies.
 
     Columns of children that are quicker to read than their ids to look up are left out, and so
-    are partitioned tables. Reads each other child once (two at a time) and the rows that hold one of
-    the ids; ACCESS SHARE. Memory: the ids, at most 100,000. ``check_stop`` may raise between two
-    children. Raises what the driver raises, translated; PlanError.
+    are partitioned tables. Reads each other child once (two at a time) and the rows that hold one
+    of the ids; ACCESS SHARE. Memory: the ids, at most 100,000. ``check_stop`` may raise between
+    two children. Raises what the driver raises, translated; PlanError.
     """
     with database.open("pgmend survey") as session:
         ids = _all_ids(session, plans)
