@@ -6,7 +6,7 @@ Source: https://www.postgresql.org/docs/current/catalog-pg-class.html (reltuples
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from .references import References
@@ -61,20 +61,22 @@ def disk_need(
     """
     session = around.session
     root = pointing[0].relations[pointing[0].root]
-    rows, width = _size(session, sorted(root.family))
+    families = {
+        oid: relation.family for one in pointing for oid, relation in one.relations.items()
+    }
+    sizes = _sizes(session, families)
+    rows, size = sizes[root.oid]
+    width = size / rows if rows else 100.0
     journal = losers * (width + _ENTRY)
     helpers = 0.0
     seen: set[tuple[int, int, tuple[str, ...]]] = set()
-    sizes: dict[int, float] = {}
     for references, r in ((one, r) for one in pointing for r in one.references):
         same = r.child, r.parent, r.columns
         if r.twin or same in seen:
             continue
         seen.add(same)
         child = references.relations[r.child]
-        if r.child not in sizes:
-            sizes[r.child], _ = _size(session, sorted(child.family))
-        child_rows = sizes[r.child]
+        child_rows, _ = sizes[r.child]
         journal += losers * (child_rows / max(rows, 1.0)) * 2 * _ENTRY
         if finding_index(around, r, child) is None:
             helpers += child_rows * _INDEX_ENTRY
@@ -133,15 +135,27 @@ def _free(session: Session) -> tuple[str, int] | None:
         return None
 
 
-def _size(session: Session, oids: list[int]) -> tuple[float, float]:
-    """Return rows, and bytes a row, as the planner believes them."""
-    rows, size = session.row(
-        "SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::float8,"
-        " coalesce(sum(pg_catalog.pg_relation_size(c.oid)), 0)::float8 FROM pg_catalog.pg_class c"
-        " WHERE c.oid = ANY ($1::int8[]::oid[]) AND c.relkind = 'r'",
-        [oids],
-    )
-    return rows, size / rows if rows else 100.0
+def _sizes(
+    session: Session, families: Mapping[int, Collection[int]]
+) -> dict[int, tuple[float, float]]:
+    """Return rows and bytes of tables with their partitions, as the planner believes them."""
+    known = {
+        oid: (rows, size)
+        for oid, rows, size in session.rows(
+            "SELECT c.oid::int8, greatest(c.reltuples, 0)::float8,"
+            " pg_catalog.pg_relation_size(c.oid)::float8 FROM pg_catalog.pg_class c"
+            " WHERE c.oid = ANY ($1::int8[]::oid[]) AND c.relkind = 'r'",
+            [sorted({oid for family in families.values() for oid in family})],
+        )
+    }
+    return {
+        table: (
+            sum(known[oid][0] for oid in family if oid in known),
+            # One that was dropped meanwhile has no size.
+            sum(known[oid][1] or 0.0 for oid in family if oid in known),
+        )
+        for table, family in families.items()
+    }
 
 
 def _shown(size: float) -> str:

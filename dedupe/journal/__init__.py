@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .reading import (
     JournalRun,
+    KnownRun,
     find_run,
     journal_drop,
     journal_export,
@@ -32,6 +33,7 @@ from .writing import (
 __all__ = [
     "SCHEMA",
     "JournalRun",
+    "KnownRun",
     "add_shape",
     "begin",
     "changed_entry",

@@ -18,8 +18,8 @@ from .tables import SCHEMA, exists, standing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JournalRun:
-    """One repair that the journal knows."""
+class KnownRun:
+    """One repair that the journal knows, as one goes on with it."""
 
     id: str
     #: schema.table
@@ -31,8 +31,6 @@ class JournalRun:
     finished: datetime | None
     #: groups that were repaired in all rounds
     groups: int
-    #: entries that are not undone
-    entries: int
     #: why there was no snapshot
     reason: str | None
     #: settings that the images were written under
@@ -48,34 +46,38 @@ class JournalRun:
     asked: MatchKey
 
 
-def find_run(session: Session, run: str) -> JournalRun | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalRun(KnownRun):
+    """One repair that the journal knows, as it is listed."""
+
+    #: entries that are not undone
+    entries: int
+
+
+#: what makes a ``KnownRun``, of a run ``r``
+_FACTS = (
+    "r.id, r.table_name, r.key_name, r.state, r.started, r.finished,"
+    f" (SELECT coalesce(sum(b.groups), 0)::int8 FROM {SCHEMA}.batch b WHERE b.run = r.id),"
+    " r.reason, r.settings, r.round, r.done, r.relid::int8, r.policies, r.fingerprint, r.asked"
+)
+
+
+def find_run(session: Session, run: str) -> KnownRun | None:
     """Return what the journal knows of a run, or None."""
     if not exists(session):
         return None
-    return next(iter(_runs(session, run)), None)
+    rows = session.rows(f"SELECT {_FACTS} FROM {SCHEMA}.run r WHERE r.id = $1::text", [run])
+    return KnownRun(**_facts(rows[0])) if rows else None
 
 
-def _runs(session: Session, run: str | None = None) -> list[JournalRun]:
-    rows = session.rows(
-        f"""
-        SELECT r.id, r.table_name, r.key_name, r.state, r.started, r.finished,
-            (SELECT coalesce(sum(b.groups), 0)::int8 FROM {SCHEMA}.batch b WHERE b.run = r.id),
-            (SELECT count(*) FROM {SCHEMA}.entry e WHERE e.run = r.id AND {standing('e')}),
-            r.reason, r.settings, r.round, r.done, r.relid::int8, r.policies, r.fingerprint, r.asked
-        FROM {SCHEMA}.run r WHERE $1::text IS NULL OR r.id = $1 ORDER BY r.started, r.id
-        """,
-        [run],
-    )
-    return [
-        JournalRun(
-            id=r[0], table=r[1], key_name=r[2], state=r[3], started=r[4],
-            finished=r[5], groups=r[6], entries=r[7], reason=r[8], settings=json.loads(r[9]),
-            round=r[10], done=r[11], relid=r[12], policies=policies_from_json(r[13]),
-            fingerprint=r[14],
-            asked=MatchKey.from_json(r[15]),
-        )
-        for r in rows
-    ]
+def _facts(row: tuple[Any, ...]) -> dict[str, Any]:
+    return {
+        "id": row[0], "table": row[1], "key_name": row[2], "state": row[3], "started": row[4],
+        "finished": row[5], "groups": row[6], "reason": row[7], "settings": json.loads(row[8]),
+        "round": row[9], "done": row[10], "relid": row[11],
+        "policies": policies_from_json(row[12]), "fingerprint": row[13],
+        "asked": MatchKey.from_json(row[14]),
+    }
 
 
 def journal_runs(db: Connectable) -> list[JournalRun]:
@@ -84,7 +86,13 @@ def journal_runs(db: Connectable) -> list[JournalRun]:
     Raises NotReady (another version's journal).
     """
     with connect(db).open() as session:
-        return _runs(session) if exists(session) else []
+        if not exists(session):
+            return []
+        rows = session.rows(
+            f"SELECT {_FACTS}, (SELECT count(*) FROM {SCHEMA}.entry e WHERE e.run = r.id"
+            f" AND {standing('e')}) FROM {SCHEMA}.run r ORDER BY r.started, r.id"
+        )
+    return [JournalRun(**_facts(row), entries=row[-1]) for row in rows]
 
 
 def journal_export(db: Connectable, run: str) -> Iterator[dict[str, Any]]:
@@ -144,7 +152,7 @@ def journal_drop(db: Connectable, run: str, *, force: bool = False) -> None:
                     writer.rows(f"DELETE FROM {name} WHERE {column} = $1::text", [run])
 
 
-def known_run(session: Session, run: str) -> JournalRun:
+def known_run(session: Session, run: str) -> KnownRun:
     """Return what the journal knows of a run. Raises UnknownObject."""
     found = find_run(session, run)
     if found is None:

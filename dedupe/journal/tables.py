@@ -58,7 +58,13 @@ def things_in_schema(session: Session) -> int | None:
 
 
 def exists(session: Session) -> bool:
-    """Tell whether this database has a journal; raises NotReady for another version's."""
+    """Tell whether this database has a journal; raises NotReady for another version's.
+
+    One that a session has seen it does not look for again.
+    """
+    seen = "journal", session.journal
+    if seen in session.known:
+        return True
     found = session.rows(
         "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
         " ON n.oid = c.relnamespace WHERE n.nspname = $1::text AND c.relname = 'header'",
@@ -74,6 +80,7 @@ def exists(session: Session) -> bool:
             hint="Use the pgmend that wrote it, or undo or drop its runs first.",
             reasons=(f"journal version {version}",),
         )
+    session.known[seen] = True
     return True
 
 

@@ -101,7 +101,7 @@ def recount(
     return changed
 
 
-def _outdated(writer: Writer, known: journal.JournalRun, runs: Sequence[str]) -> bool:
+def _outdated(writer: Writer, known: journal.KnownRun, runs: Sequence[str]) -> bool:
     """Tell whether the counters were not finished, or something was repaired since."""
     if known.state != "repaired":
         return known.state == "repairing"

@@ -254,8 +254,8 @@ class Batches:
                 meant_updates[oid] = survivors
         number = next_batch(writer, self._run)
         if meant_deletes:
-            shapes = self._known_shapes()
             deletes, updates = sorted(meant_deletes), sorted(meant_updates)
+            shapes = self._known_shapes(deletes, updates)
             if self._triggers_off:
                 writer.set_local({"session_replication_role": "replica"})
             # Triggers of users are written for the role's own search path.
@@ -376,17 +376,19 @@ class Batches:
                     " triggers.",
                 )
 
-    def _known_shapes(self) -> Shapes:
+    def _known_shapes(self, deletes: Sequence[int], updates: Sequence[int]) -> Shapes:
         """Enter the shapes of the journal's entries once; a rolled back batch enters anew."""
-        references, statements = self._references, self._statements
-        whole = {
-            oid: add_shape(self._writer, self._run, references.relations[oid],
-                           references.relations[oid].stored)
-            for oid in references.losable
-        }
-        changed = {}
-        for oid, relation in references.relations.items():
-            columns = statements.journaled_columns(relation)
-            if columns:
-                changed[oid] = add_shape(self._writer, self._run, relation, columns)
-        return Shapes(whole=whole, changed=changed)
+        writer, relations = self._writer, self._references.relations
+        return Shapes(
+            whole={
+                oid: add_shape(writer, self._run, relations[oid], relations[oid].stored)
+                for oid in deletes
+            },
+            changed={
+                oid: add_shape(
+                    writer, self._run, relations[oid],
+                    self._statements.journaled_columns(relations[oid]),
+                )
+                for oid in updates
+            },
+        )

@@ -238,7 +238,7 @@ def announced(session: Session, run: str) -> tuple[str, str] | None:
     return facts["schema"], facts["name"]
 
 
-def key_index(session: Session, known: journal.JournalRun) -> int | None:
+def key_index(session: Session, known: journal.KnownRun) -> int | None:
     """Return the key's index, or the one that the repair created, if it is there and unique."""
     asked = known.asked
     if asked.index is None:

@@ -16,7 +16,7 @@ from ..errors import (
     QueryFailed,
     UndoRefused,
 )
-from ..journal import SCHEMA, JournalRun, image, standing, value
+from ..journal import SCHEMA, KnownRun, image, standing, value
 from ..session import Session
 from ..writer import Writer
 from .endgame import key_index
@@ -47,7 +47,7 @@ class Undoer:
     """One call's work on an undo."""
 
     def __init__(
-        self, writer: Writer, known: JournalRun, telling: Telling, groups: tuple[int, ...]
+        self, writer: Writer, known: KnownRun, telling: Telling, groups: tuple[int, ...]
     ) -> None:
         self._writer = writer
         self._known = known

@@ -13,7 +13,7 @@ from ..errors import (
     UndoRefused,
     UsageError,
 )
-from ..journal import SCHEMA, JournalRun, database_of, image_settings, standing
+from ..journal import SCHEMA, KnownRun, database_of, image_settings, standing
 from ..scan.owner import end_leftovers, owned
 from ..scan.run import Run
 from ..session import Session
@@ -99,7 +99,7 @@ def found_run(run: Run | str | Path, db: Connectable | None) -> tuple[Database, 
 
 
 def _shown(
-    session: Session, known: JournalRun, groups: Sequence[int], *, side_table: bool
+    session: Session, known: KnownRun, groups: Sequence[int], *, side_table: bool
 ) -> UndoResult:
     restored: dict[str, int] = {}
     put_back: dict[str, int] = {}

@@ -14,7 +14,7 @@ from pathlib import Path
 from .. import journal
 from ..connect import Connectable, Database
 from ..errors import UnprovenIndex
-from ..journal import SCHEMA, JournalRun
+from ..journal import SCHEMA, KnownRun
 from ..key import ResolvedKey, resolve
 from ..references import load_references
 from ..scan.run import Run
@@ -90,7 +90,7 @@ def verify(
 
 def _look_for_groups(
     database: Database,
-    known: JournalRun,
+    known: KnownRun,
     telling: Telling,
     checks: list[str],
     findings: list[str],
@@ -112,7 +112,7 @@ def _look_for_groups(
 
 
 def _add_up(
-    session: Session, known: JournalRun, checks: list[str], findings: list[str]
+    session: Session, known: KnownRun, checks: list[str], findings: list[str]
 ) -> None:
     agrees = True
     for number, deleted, changed, d, u in session.rows(
