@@ -26,6 +26,8 @@ from ..policy import Keep, Loser, Policy, policies_to_json
 from ..relation import Relation
 from ..repair.pointing import at
 from ..repair.searching import BY_HASH, BY_HEAP
+from ..repair.survey import BY_ID, Survey
+from ..scan.explain import indexes_read
 from ..surroundings import Surroundings
 from ..table import quoted
 from ..writer import Writer
@@ -52,12 +54,14 @@ def recount(
     runs: Sequence[str],
     run: str,
     reason: str | None,
+    survey: Survey,
 ) -> int:
     """Make the counters of one table anew for whom ``runs`` touched; returns rows changed.
 
     ``counters`` are those of one table, ``run`` the id that the changes are journaled under.
     Where that is finished in the journal, and nothing was repaired since, nothing is done.
-    Reads the heap of the table, and of each table that is counted, once.
+    Reads the heap of the table, and of each table that is counted, once, or the rows that
+    matter where ``survey`` knows indexes that find them.
     Locks: the rows of a batch. Raises LockNotAvailable, QueryFailed, ServerUnavailable; what
     was counted before stays counted.
     """
@@ -87,10 +91,14 @@ def recount(
                 fingerprint="",
                 reason=reason,
             )
-    # Without an open index everything is read once, by hash.
-    with writer.writing({**BY_HEAP, "work_mem": "64MB"}):
+    with writer.writing({**BY_ID, "enable_hashjoin": "on", "work_mem": "64MB"}):
         writer.rows("ANALYZE pg_temp.pgmend_touched")
-        writer.rows(_counted(around, table, counters))
+        query = _by_index(writer, around, table, counters, survey)
+        if query is None:
+            # Without an open index everything is read once, by hash.
+            writer.set_local(BY_HEAP)
+            query = _counted(around, table, counters, *_by_reading(around, counters))
+        writer.rows(query)
     changed = _change(writer, table, counters, run)
     with writer.writing():
         writer.rows(
@@ -130,16 +138,70 @@ def _touch(
     )
 
 
-def _counted(around: Surroundings, table: Relation, counters: Sequence[Counter]) -> str:
-    """Write the statement that counts, and notes which rows are to be changed to what."""
+def _by_reading(
+    around: Surroundings, counters: Sequence[Counter]
+) -> tuple[list[str], list[str]]:
+    """Write what is read, once for all counters of a table, and where each counts its rows."""
+    read: dict[str, tuple[str, list[str]]] = {}
+    sources = []
+    for number, counter in enumerate(counters):
+        of = around.relation(around.find(quoted(counter.of)))
+        name, tests = read.setdefault(of.source, (f"r{number}", []))
+        tests.append(f"{of.column(counter.by).sql} IN (SELECT id FROM w{number})")
+        sources.append(f"{name} WHERE {tests[-1]}")
+    reads = [
+        f"{name} AS MATERIALIZED (SELECT * FROM {source} WHERE {' OR '.join(tests)})"
+        for source, (name, tests) in read.items()
+    ]
+    return reads, sources
+
+
+def _by_index(
+    writer: Writer,
+    around: Surroundings,
+    table: Relation,
+    counters: Sequence[Counter],
+    survey: Survey,
+) -> str | None:
+    """Write the statement that counts by indexes that a survey found good, if there are such."""
+    indexes, sources = set(), []
+    for number, counter in enumerate(counters):
+        of = around.relation(around.find(quoted(counter.of)))
+        (listed,) = writer.row(
+            "SELECT coalesce(pg_catalog.array_agg(DISTINCT id), '{}') FROM pg_temp.pgmend_touched"
+            " WHERE n = $1::int4",
+            [number],
+        )
+        for oid, column in (of.oid, counter.by), (table.oid, counter.key):
+            index = survey.index_for(oid, column, listed)
+            if index is None:
+                return None
+            indexes.add(index)
+        sources.append(
+            f"{of.source} WHERE {of.column(counter.by).sql}"
+            f" = ANY (ARRAY(SELECT id FROM w{number}))"
+        )
+    query = _counted(around, table, counters, [], sources)
+    used = indexes_read(writer, query, [], beside=["pgmend_touched"])
+    return query if used is not None and used <= indexes else None
+
+
+def _counted(
+    around: Surroundings,
+    table: Relation,
+    counters: Sequence[Counter],
+    reads: Sequence[str],
+    sources: Sequence[str],
+) -> str:
+    """Write the statement that counts, and notes which rows are to be changed to what.
+
+    ``reads`` are further parts of its WITH, ``sources`` what each counter counts.
+    """
     key = table.column(counters[0].key)
     id_type = key.base
     parts, counts, joins, values, differs = [], [], [], [], []
-    # What is counted is read once, for all of its counters: name and tests of each reading.
-    read: dict[str, tuple[str, list[str]]] = {}
-    for number, counter in enumerate(counters):
-        of = around.relation(around.find(quoted(counter.of)))
-        by = of.column(counter.by).sql
+    for number, (counter, source) in enumerate(zip(counters, sources, strict=True)):
+        by = quoted(counter.by)
         where = f" AND ({counter.where}\n)" if counter.where else ""
         only = ""
         if counter.parent is not None:
@@ -152,12 +214,9 @@ def _counted(around: Surroundings, table: Relation, counters: Sequence[Counter])
             f"w{number} AS MATERIALIZED (SELECT id::{id_type} AS id FROM pg_temp.pgmend_touched"
             f" WHERE n = {number}{only})"
         )
-        mine = f"{by} IN (SELECT id FROM w{number})"
-        name, tests = read.setdefault(of.source, (f"r{number}", []))
-        tests.append(mine)
         counts.append(
             f"c{number} AS MATERIALIZED (SELECT {by} AS id, count(*) AS n"
-            f" FROM {name} WHERE {mine}{where} GROUP BY {by})"
+            f" FROM {source}{where} GROUP BY {by})"
         )
         joins.append(
             f"LEFT JOIN w{number} ON w{number}.id = t.{key.sql}"
@@ -169,13 +228,9 @@ def _counted(around: Surroundings, table: Relation, counters: Sequence[Counter])
         )
         values.append(value)
         differs.append(f"t.{column} IS DISTINCT FROM {value}")
-    reads = [
-        f"{name} AS MATERIALIZED (SELECT * FROM {source} WHERE {' OR '.join(tests)})"
-        for source, (name, tests) in read.items()
-    ]
     touched = " UNION ".join(f"SELECT id FROM w{number}" for number in range(len(counters)))
     return (
-        f"WITH {', '.join(parts + reads + counts)} INSERT INTO pg_temp.pgmend_count"
+        f"WITH {', '.join([*parts, *reads, *counts])} INSERT INTO pg_temp.pgmend_count"
         " SELECT t.tableoid, t.ctid, t.xmin::text, row_number() OVER (ORDER BY t.tableoid, t.ctid),"
         f" ARRAY[{', '.join(values)}]::int8[] FROM ({touched}) w JOIN {table.source} t"
         f" ON t.{key.sql} = w.id {' '.join(joins)} WHERE {' OR '.join(differs)}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..connect import Database
 from ..repair.rebuild import rebuild
+from ..repair.survey import Survey
 from ..session import Session
 from ..surroundings import Surroundings
 from ..table import quoted
@@ -17,6 +18,7 @@ from ..writer import Writer
 from .counting import recount
 from .files import read_file, write_file
 from .fitting import Fit
+from .recipe import Counter
 
 #: names, for each table of counters, the run that its changes are journaled under
 _COUNTERS = "counters.json"
@@ -32,16 +34,18 @@ def end(
     reason: str | None,
     *,
     alone: bool,
+    survey: Survey,
 ) -> int:
     """Do what is left to do after the repair of all keys; returns counters made anew.
 
-    Counters of the rows that ``runs`` touched are counted again; indexes that are not unique
+    Counters of the rows that ``runs`` touched are counted again, by indexes that ``survey`` found
+    good, or from the heap; indexes that are not unique
     and suffer from the same cause are built anew, without blocking anybody unless ``alone``,
     once for the directory; materialized views are refreshed.
     """
     recipe = fit.recipe
     with database.open_writer("pgmend recipe") as writer:
-        counted = _recount(writer, fit, path, runs, reason)
+        counted = _recount(writer, fit, path, runs, reason, survey)
         built = read_file(path / _BUILT) if (path / _BUILT).exists() else []
         for name in recipe.rebuild:
             oid = _found(writer, name, "i")
@@ -64,10 +68,9 @@ def counter_runs(path: Path) -> list[str]:
     return list(read_file(file).values()) if file.exists() else []
 
 
-def _recount(
-    writer: Writer, fit: Fit, path: Path, runs: Sequence[str], reason: str | None
-) -> int:
-    counting = [
+def counters_of(fit: Fit) -> list[Counter]:
+    """List the counters that this database has."""
+    return [
         counter
         for counter in fit.recipe.counters
         if fit.counts(counter, counter.table)
@@ -83,6 +86,12 @@ def _recount(
             )
         )
     ]
+
+
+def _recount(
+    writer: Writer, fit: Fit, path: Path, runs: Sequence[str], reason: str | None, survey: Survey
+) -> int:
+    counting = counters_of(fit)
     if not counting:
         return 0
     by_table = attrgetter("table", "key")
@@ -93,7 +102,8 @@ def _recount(
     names = read_file(file)
     around = Surroundings(writer)
     return sum(
-        recount(writer, around, some, runs, names[some[0].table], reason) for some in tables
+        recount(writer, around, some, runs, names[some[0].table], reason, survey)
+        for some in tables
     )
 
 

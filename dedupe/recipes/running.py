@@ -30,7 +30,7 @@ from ..scan.owner import owned
 from ..scan.run import Run
 from .choosing import Undecided, list_undecided
 from .decisions import Decisions
-from .ending import counter_runs, end
+from .ending import counter_runs, counters_of, end
 from .fitting import Fit, fit_recipe
 from .keys import RecipeKey
 from .longkeys import long_keys
@@ -131,14 +131,14 @@ def run_recipe(
             if before.unmet or long.unmet or waiting:
                 raise _not_ready((*before.unmet, *long.unmet, *waiting))
             work.sign(executing=True)
-            work.survey(plans)
+            survey = work.survey(plans, counters_of(fit))
             steps = [
                 work.carry_out(key, plan, reason, _behind(plans[number:]))
                 for number, (key, plan) in enumerate(plans, 1)
             ]
             counted = end(
                 database, fit, path, [step.run_id for step in steps], reason,
-                alone=alone,
+                alone=alone, survey=survey,
             )
         else:
             steps, counted = [_shown(key, plan) for key, plan in plans], 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from ..repair.executor import repair
 from ..repair.plainindex import finish_plain
 from ..repair.rebuild import rebuild
 from ..repair.result import Result
-from ..repair.survey import Survey, take_survey
+from ..repair.survey import Counted, Survey, take_survey
 from ..repair.telling import stopped
 from ..repair.uniqueindex import is_set_aside, set_aside
 from ..scan.checkpoint import sync_directory
@@ -36,11 +36,12 @@ from ..scan.scanner import scan
 from ..scan.splitting import run_of_key
 from ..session import Session
 from ..surroundings import Surroundings
+from ..table import quoted
 from .decisions import Decisions
 from .files import read_file, write_file
 from .fitting import Fit
 from .keys import RecipeKey, keys_of
-from .recipe import Recipe
+from .recipe import Counter, Recipe
 from .rules import policies_of, policies_otherwise
 
 _SIGN = "recipe.json"
@@ -250,19 +251,28 @@ class Work:
         )
         return plan_with(around, run, 0, policies)
 
-    def survey(self, plans: list[tuple[RecipeKey, Plan]]) -> None:
+    def survey(
+        self, plans: list[tuple[RecipeKey, Plan]], counters: Sequence[Counter]
+    ) -> Survey:
         """Look once for what points at the rows of all plans that are still to be carried out."""
-        if not self._alone:
-            return
-        around = self._around
-        waiting = []
-        for _, plan in plans:
-            known = journal.find_run(around.session, plan.run.id)
-            if (known is None or known.state == "repairing") and (plan.groups or plan.parted):
-                key = known_key(around, plan.run, plan.key)
-                pointing = [load_references(around, key, policy) for policy in plan.policies]
-                waiting.append((plan, pointing))
-        self._survey = take_survey(self._database, waiting, self._check_stop)
+        if self._alone:
+            around = self._around
+            waiting = []
+            for _, plan in plans:
+                known = journal.find_run(around.session, plan.run.id)
+                if known is None or known.state == "repairing":
+                    key = known_key(around, plan.run, plan.key)
+                    pointing = [load_references(around, key, policy) for policy in plan.policies]
+                    waiting.append((plan, pointing))
+            counted = [
+                Counted(
+                    of=around.relation(around.find(quoted(one.of))), by=one.by,
+                    kept_in=around.relation(around.find(quoted(one.table))), key=one.key,
+                )
+                for one in counters
+            ]
+            self._survey = take_survey(self._database, waiting, counted, self._check_stop)
+        return self._survey
 
     def _check_stop(self) -> None:
         if self.stopping():

@@ -166,7 +166,7 @@ class ByHeap:
         indexes = set()
         rows = []
         for n, (r, listed) in enumerate(asked, 3):
-            index = self._survey.index_for(r, ids_in(listed))
+            index = self._survey.index_for(r.child, r.columns[0], ids_in(listed))
             if index is None:
                 return None
             indexes.add(index)

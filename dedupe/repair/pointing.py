@@ -83,11 +83,15 @@ def id_type(reference: Reference, relations: Mapping[int, Relation]) -> str | No
     ):
         return None
     mine = relations[reference.child].column(reference.columns[0]).base
-    theirs = relations[reference.parent].column(reference.parent_columns[0]).base
-    if mine in _INTEGERS and theirs in _INTEGERS:
+    return compared_as(mine, relations[reference.parent].column(reference.parent_columns[0]).base)
+
+
+def compared_as(one: str, other: str) -> str | None:
+    """Return the type that values of two types are compared as; None unless they are plain ids."""
+    if one in _INTEGERS and other in _INTEGERS:
         # Of two types the server would compare each row with each id.
         return "pg_catalog.int8"
-    return "pg_catalog.uuid" if mine == theirs == "uuid" else None
+    return "pg_catalog.uuid" if one == other == "uuid" else None
 
 
 def keepers(references: Sequence[Reference], relations: Mapping[int, Relation]) -> str:

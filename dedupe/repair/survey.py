@@ -26,8 +26,7 @@ from ..references import References
 from ..relation import Relation
 from ..scan.explain import indexes_read
 from ..session import Session
-from ..surroundings import Reference
-from .pointing import array, held, id_type
+from .pointing import array, compared_as, held, id_type
 from .searching import BY_HEAP
 
 #: ids that a survey looks for at most: with more of them, reading the heaps is no detour
@@ -41,85 +40,150 @@ BY_ID: Mapping[str, str] = {
     "enable_indexscan": "on", "enable_indexonlyscan": "off", "enable_bitmapscan": "on",
 }
 
-#: a table and the column of ids that is referenced
-Target = tuple[int, str]
-#: a child and its column of ids
+#: oid of a table and a column of it: ids that are referenced, or that reference
 Column = tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trusted:
+    """What an index is good for."""
+
+    #: of the table, for its name alone is in the server's plans
+    index: str
+    #: as texts; the index finds just the rows that hold one of them
+    ids: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """Which ids were looked for, and by which indexes they can be."""
+    """Which ids were looked for in which columns, and by which indexes they can be."""
 
-    #: ids of rows, as texts
-    ids: Mapping[Target, frozenset[str]] = field(default_factory=dict)
-    #: the name of the index that finds just the rows that hold one of these ids
-    indexes: Mapping[Column, str] = field(default_factory=dict)
+    columns: Mapping[Column, Trusted] = field(default_factory=dict)
 
-    def index_for(self, reference: Reference, ids: Iterable[str]) -> str | None:
-        """Return the index by which rows can be found that point at some ids; None: the heap."""
-        index = self.indexes.get((reference.child, reference.columns[0]))
-        if index is None:
-            return None
-        known = self.ids[reference.parent, reference.parent_columns[0]]
-        return index if known.issuperset(ids) else None
+    def index_for(self, table: int, column: str, ids: Iterable[str]) -> str | None:
+        """Return the index that finds the rows of a table that hold some ids; None: the heap."""
+        known = self.columns.get((table, column))
+        return known.index if known is not None and known.ids.issuperset(ids) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """A table whose rows are counted, and the one where their number is kept."""
+
+    of: Relation
+    by: str
+    kept_in: Relation
+    key: str
 
 
 def take_survey(
     database: Database,
     plans: Sequence[tuple[Plan, Sequence[References]]],
+    counted: Sequence[Counted],
     check_stop: Callable[[], None],
 ) -> Survey:
     """Survey what points at the rows of plans; each comes with the references of its policies.
+
+    ``counted``: by these the rows that go will be counted anew, so that for their columns the
+    ids are looked for as well which such rows hold.
 
     Columns of children that are quicker to read than their ids to look up are left out, and so
     are partitioned tables. Reads each other child once (two at a time) and the rows that hold one
     of the ids; ACCESS SHARE. Memory: the ids, at most 100,000. ``check_stop`` may raise between
     two children. Raises what the driver raises, translated; PlanError.
     """
+    asked = _Asked()
     with database.open("pgmend survey") as session:
         ids = _all_ids(session, plans)
-    if not ids:
-        return Survey()
-    columns: dict[int, dict[str, set[Target]]] = {}
-    kinds: dict[Column, str] = {}
-    relations: dict[int, Relation] = {}
-    for _, pointing in plans:
-        for references in pointing:
-            for r in references.references:
-                kind = id_type(r, references.relations)
-                target = r.parent, r.parent_columns[0]
-                if kind is None or target not in ids:
-                    continue
-                relations[r.child] = references.relations[r.child]
-                kinds[r.child, r.columns[0]] = kind
-                columns.setdefault(r.child, {}).setdefault(r.columns[0], set()).add(target)
+        for _, pointing in plans:
+            for references in pointing:
+                for r in references.references:
+                    kind = id_type(r, references.relations)
+                    some = ids.get((r.parent, r.parent_columns[0]))
+                    if kind is not None and some is not None:
+                        asked.add(references.relations[r.child], r.columns[0], kind, some)
+        for one in counted:
+            for (table, column), some in ids.items():
+                if table == one.of.oid:
+                    held_by = _held_by(session, one, column, some)
+                    asked.add(one.of, one.by, _kind(one.of, one.by), held_by)
+                    asked.add(one.kept_in, one.key, _kind(one.kept_in, one.key), held_by)
 
-    def surveyed(child: int) -> dict[Column, str]:
+    def surveyed(relation: Relation) -> dict[Column, Trusted]:
         check_stop()
-        relation = relations[child]
         wanted = {
-            column: (kinds[child, column], sorted({one for t in targets for one in ids[t]}))
-            for column, targets in columns[child].items()
+            name: some for name, some in asked.of(relation).items()
+            if _is_large(relation, len(some.ids))
         }
-        wanted = {c: one for c, one in wanted.items() if _is_large(relation, len(one[1]))}
         if not wanted:
             return {}
         with database.open("pgmend survey") as session:
             found = _indexes_that_agree(session, relation, wanted)
-        return {(child, column): index for column, index in found.items()}
+        return {
+            (relation.oid, name): Trusted(index=index, ids=frozenset(wanted[name].ids))
+            for name, index in found.items()
+        }
 
-    indexes: dict[Column, str] = {}
-    # The largest first, so that the last ones are short.
-    children = sorted(columns, key=lambda child: -relations[child].bytes)
+    columns: dict[Column, Trusted] = {}
     with ThreadPoolExecutor(_SESSIONS) as pool:
         try:
-            for found in [pool.submit(surveyed, child) for child in children]:
-                indexes |= found.result()
+            for found in [pool.submit(surveyed, relation) for relation in asked.relations()]:
+                columns |= found.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return Survey(ids={target: frozenset(some) for target, some in ids.items()}, indexes=indexes)
+    return Survey(columns=columns)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Ids:
+    """What is looked for in one column."""
+
+    #: the type that ids are compared as
+    kind: str
+    ids: set[str] = field(default_factory=set)
+
+
+class _Asked:
+    """What is looked for, table by table."""
+
+    def __init__(self) -> None:
+        self._relations: dict[int, Relation] = {}
+        self._columns: dict[int, dict[str, _Ids]] = {}
+
+    def add(self, relation: Relation, column: str, kind: str | None, ids: Iterable[str]) -> None:
+        if kind is None:
+            return
+        self._relations[relation.oid] = relation
+        mine = self._columns.setdefault(relation.oid, {})
+        mine.setdefault(column, _Ids(kind=kind)).ids.update(ids)
+
+    def of(self, relation: Relation) -> Mapping[str, _Ids]:
+        return self._columns[relation.oid]
+
+    def relations(self) -> list[Relation]:
+        """List the tables, the largest first, so that the last ones are short."""
+        return sorted(self._relations.values(), key=lambda relation: -relation.bytes)
+
+
+def _kind(relation: Relation, column: str) -> str | None:
+    base = relation.column(column).base
+    return compared_as(base, base)
+
+
+def _held_by(session: Session, counted: Counted, column: str, ids: set[str]) -> set[str]:
+    """Return the ids by which rows are counted, of the rows whose ``column`` is among ``ids``."""
+    kind = _kind(counted.of, column)
+    by, id_ = counted.of.column(counted.by).sql, counted.of.column(column).sql
+    query = (
+        f"SELECT DISTINCT r.{by}::pg_catalog.text FROM pg_catalog.unnest($1::{kind}[]) i (id)"
+        f" JOIN {counted.of.source} r ON r.{id_} OPERATOR(pg_catalog.=) i.id"
+        f" WHERE r.{by} IS NOT NULL"
+    )
+    with session.transaction(settings=BY_ID):
+        if not indexes_read(session, query, [array(ids)]):
+            return set()
+        return {held_id for (held_id,) in session.rows(query, [array(ids)])}
 
 
 def _is_large(relation: Relation, ids: int) -> bool:
@@ -129,13 +193,13 @@ def _is_large(relation: Relation, ids: int) -> bool:
 
 def _all_ids(
     session: Session, plans: Sequence[tuple[Plan, Sequence[References]]]
-) -> dict[Target, set[str]]:
+) -> dict[Column, set[str]]:
     """Collect the ids of the rows in groups, and of what may go with them; none: too many."""
-    ids: dict[Target, set[str]] = {}
+    ids: dict[Column, set[str]] = {}
     for plan, pointing in plans:
         places = [
             place for _, _, rows in plan.run.addresses(plan.key) for _, place, _ in rows
-        ] if plan.losers <= _MOST_IDS else []
+        ] if plan.losers <= _MOST_IDS // 2 else []
         for references in pointing:
             with session.transaction():
                 _follow(session, references, places, ids)
@@ -145,7 +209,7 @@ def _all_ids(
 
 
 def _follow(
-    session: Session, references: References, places: list[str], ids: dict[Target, set[str]]
+    session: Session, references: References, places: list[str], ids: dict[Column, set[str]]
 ) -> None:
     """Add the ids of the rows at some places of the root, and of rows that may go with them."""
     targets = {
@@ -157,9 +221,9 @@ def _follow(
         for table in references.losable
         if not references.relations[table].partitioned
     }
-    known: dict[Target, set[str]] = {}
+    known: dict[Column, set[str]] = {}
 
-    def fresh(table: int, found: list[tuple[str, ...]]) -> dict[Target, set[str]]:
+    def fresh(table: int, found: list[tuple[str, ...]]) -> dict[Column, set[str]]:
         new = {}
         for n, column in enumerate(targets[table]):
             have = known.setdefault((table, column), set())
@@ -195,7 +259,7 @@ def _follow(
             listed = array(some)
             if _is_large(child, len(some)):
                 session.set_local(BY_ID)
-                if indexes_read(session, query, [listed]) is None:
+                if not indexes_read(session, query, [listed]):
                     continue
             else:
                 session.set_local(BY_HEAP)
@@ -213,7 +277,7 @@ def _listed(relation: Relation, columns: Mapping[str, str]) -> str:
 
 
 def _indexes_that_agree(
-    session: Session, child: Relation, wanted: Mapping[str, tuple[str, list[str]]]
+    session: Session, child: Relation, wanted: Mapping[str, _Ids]
 ) -> dict[str, str]:
     """Return the index of each column that finds just the rows that the heap holds."""
     sums = (
@@ -226,18 +290,18 @@ def _indexes_that_agree(
     tests: list[str] = []
     with session.transaction(repeatable=True, settings=BY_ID):
         led = _led_by(session, child)
-        for name, (kind, ids) in wanted.items():
-            column = child.column(name).sql
+        for name, some in wanted.items():
+            column, kind, ids = child.column(name).sql, some.kind, array(some.ids)
             query = (
                 f"SELECT {sums.format('')} FROM pg_catalog.unnest($1::{kind}[]) i (id)"
                 f" JOIN {child.source} c ON c.{column} OPERATOR(pg_catalog.=) i.id"
             )
-            used = indexes_read(session, query, [array(ids)]) or ()
+            used = indexes_read(session, query, [ids]) or ()
             if len(used) != 1 or not led.get(name, frozenset()).issuperset(used):
                 continue
             (found[name],) = used
-            told += session.row(query, [array(ids)])
-            listed.append(array(ids))
+            told += session.row(query, [ids])
+            listed.append(ids)
             tests.append(
                 f"(c.{column}::{kind} OPERATOR(pg_catalog.=) ANY (${len(listed)}::{kind}[]))"
             )

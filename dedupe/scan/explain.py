@@ -6,7 +6,7 @@ Source: https://www.postgresql.org/docs/current/sql-explain.html
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from ..errors import QueryFailed
@@ -35,11 +35,14 @@ def check_plan(
 
 
 def indexes_read(
-    session: Session, query: str, params: Sequence[object]
+    session: Session, query: str, params: Sequence[object], *, beside: Collection[str] = ()
 ) -> frozenset[str] | None:
-    """Return the names of the indexes that a query goes by; None if it reads a table otherwise."""
+    """Return the names of the indexes that a query goes by; None if it reads a table otherwise.
+
+    Tables ``beside`` those that matter may be read in any way.
+    """
     nodes = _plan(session, query, params)
-    if any(node["Node Type"] in _BY_HEAP for node in nodes):
+    if any(n["Node Type"] in _BY_HEAP and n["Relation Name"] not in beside for n in nodes):
         return None
     return frozenset(node["Index Name"] for node in nodes if "Index Name" in node)
 
