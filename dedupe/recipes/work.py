@@ -20,12 +20,11 @@ from ..key import MatchKey
 from ..plan import Plan
 from ..planning import known_key, plan_with, resolved_key
 from ..progress import Progress, RepairProgress, RunStatus
-from ..references import load_references
 from ..repair.executor import repair
 from ..repair.plainindex import finish_plain
 from ..repair.rebuild import rebuild
 from ..repair.result import Result
-from ..repair.survey import Counted, Survey, take_survey
+from ..repair.survey import Survey
 from ..repair.telling import stopped
 from ..repair.uniqueindex import is_set_aside, set_aside
 from ..scan.checkpoint import sync_directory
@@ -36,13 +35,13 @@ from ..scan.scanner import scan
 from ..scan.splitting import run_of_key
 from ..session import Session
 from ..surroundings import Surroundings
-from ..table import quoted
 from .decisions import Decisions
 from .files import read_file, write_file
 from .fitting import Fit
 from .keys import RecipeKey, keys_of
 from .recipe import Counter, Recipe
 from .rules import policies_of, policies_otherwise
+from .surveying import survey_plans
 
 _SIGN = "recipe.json"
 _KEYS = "keys.json"
@@ -256,22 +255,10 @@ class Work:
     ) -> Survey:
         """Look once for what points at the rows of all plans that are still to be carried out."""
         if self._alone:
-            around = self._around
-            waiting = []
-            for _, plan in plans:
-                known = journal.find_run(around.session, plan.run.id)
-                if known is None or known.state == "repairing":
-                    key = known_key(around, plan.run, plan.key)
-                    pointing = [load_references(around, key, policy) for policy in plan.policies]
-                    waiting.append((plan, pointing))
-            counted = [
-                Counted(
-                    of=around.relation(around.find(quoted(one.of))), by=one.by,
-                    kept_in=around.relation(around.find(quoted(one.table))), key=one.key,
-                )
-                for one in counters
-            ]
-            self._survey = take_survey(self._database, waiting, counted, self._check_stop)
+            waiting = [plan for _, plan in plans]
+            self._survey = survey_plans(
+                self._database, self._around, waiting, counters, self._check_stop
+            )
         return self._survey
 
     def _check_stop(self) -> None:

@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from ..connect import Database
+from ..errors import UnreadableData
 from ..plan import Plan
 from ..references import References
 from ..relation import Relation
@@ -113,12 +114,15 @@ def take_survey(
         check_stop()
         wanted = {
             name: some for name, some in asked.of(relation).items()
-            if _is_large(relation, len(some.ids))
+            if some.ids and _is_large(relation, len(some.ids))
         }
         if not wanted:
             return {}
         with database.open("pgmend survey") as session:
-            found = _indexes_that_agree(session, relation, wanted)
+            try:
+                found = _indexes_that_agree(session, relation, wanted)
+            except UnreadableData:
+                return {}
         return {
             (relation.oid, name): Trusted(index=index, ids=frozenset(wanted[name].ids))
             for name, index in found.items()
@@ -180,10 +184,13 @@ def _held_by(session: Session, counted: Counted, column: str, ids: set[str]) -> 
         f" JOIN {counted.of.source} r ON r.{id_} OPERATOR(pg_catalog.=) i.id"
         f" WHERE r.{by} IS NOT NULL"
     )
-    with session.transaction(settings=BY_ID):
-        if not indexes_read(session, query, [array(ids)]):
-            return set()
-        return {held_id for (held_id,) in session.rows(query, [array(ids)])}
+    try:
+        with session.transaction(settings=BY_ID):
+            if not indexes_read(session, query, [array(ids)]):
+                return set()
+            return {held_id for (held_id,) in session.rows(query, [array(ids)])}
+    except UnreadableData:
+        return set()
 
 
 def _is_large(relation: Relation, ids: int) -> bool:
@@ -201,8 +208,12 @@ def _all_ids(
             place for _, _, rows in plan.run.addresses(plan.key) for _, place, _ in rows
         ] if plan.losers <= _MOST_IDS // 2 else []
         for references in pointing:
-            with session.transaction():
-                _follow(session, references, places, ids)
+            try:
+                with session.transaction():
+                    _follow(session, references, places, ids)
+            except UnreadableData:
+                # By an index that is damaged so badly; what is not surveyed is read.
+                continue
             if len(places) + sum(map(len, ids.values())) > _MOST_IDS:
                 return {}
     return ids

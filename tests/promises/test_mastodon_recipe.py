@@ -24,7 +24,6 @@ from . import recipe_killer
 
 Connection = psycopg.Connection[tuple[object, ...]]
 Release = Literal["3.5.3", "4.7"]
-RELEASES: tuple[Release, ...] = ("3.5.3", "4.7")
 ROOT = Path(__file__).parents[2]
 SLOW = os.environ.get("PGMEND_SLOW") == "1"
 KILLS = 20 if SLOW else 5
@@ -88,19 +87,21 @@ def journaled(dsn: str) -> set[tuple[str, str]]:
         }
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize(("release", "live"), [("3.5.3", False), ("4.7", True)])
 def test_all_that_is_damaged_is_repaired_and_can_be_taken_back(
-    database: str, release: Release, tmp_path: Path
+    database: str, release: Release, live: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Outcome: a dry run writes nothing; afterwards nothing deviates from the manifest: no
+    """Scenario: alone, by surveys and heaps; and beside others, by proved indexes.
+    Outcome: a dry run writes nothing; afterwards nothing deviates from the manifest: no
     duplicates, no dangling reference, each child where it belongs; each row that is gone is in
     the journal; every index is unique again; undo brings every row back.
     """
     manifest = make_instance(database, release, statuses=300, seed=SEED)
     print(f"PGMEND_SEED={SEED}")
     before, there = state(database), ids(database)
+    monkeypatch.setattr("dedupe.repair.survey._BYTES_AN_ID", 0)
     recipe, place = load_recipe("mastodon"), tmp_path / "fix"
-    shown = run_recipe(recipe, place, database, live=True)
+    shown = run_recipe(recipe, place, database, live=live)
     assert (shown.status, {one.id for one in shown.undecided}) == (
         "shown", {"local-accounts", "remote-accounts"},
     )
@@ -108,7 +109,7 @@ def test_all_that_is_damaged_is_repaired_and_can_be_taken_back(
     with psycopg.connect(database) as connection:
         assert connection.execute("SELECT to_regnamespace('pgmend')").fetchone() == (None,)
     done = run_recipe(
-        recipe, place, database, live=True, defaults=True, execute=True, reason="a test"
+        recipe, place, database, live=live, defaults=True, execute=True, reason="a test"
     )
     assert (done.status, [step.id for step in done.steps if step.left]) == ("repaired", [])
     assert check(database, manifest) == []
