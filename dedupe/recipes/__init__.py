@@ -8,7 +8,7 @@ from .fitting import Fit, fit_recipe
 from .reading import load_recipe, read_recipe, recipe_names
 from .recipe import Recipe
 from .running import RecipeResult, run_recipe, undo_recipe, verify_recipe
-from .work import StepResult
+from .stepresult import StepResult
 
 __all__ = [
     "Decisions",

@@ -25,8 +25,8 @@ from ..key import MatchKey
 from ..policy import Keep, Loser, Policy, policies_to_json
 from ..relation import Relation
 from ..repair.pointing import at
-from ..repair.searching import BY_HASH, BY_HEAP
-from ..repair.survey import BY_ID, Survey
+from ..repair.searching import BY_HASH, BY_HEAP, BY_ID
+from ..repair.survey import Survey
 from ..scan.explain import indexes_read
 from ..surroundings import Surroundings
 from ..table import quoted

@@ -36,7 +36,8 @@ from .keys import RecipeKey
 from .longkeys import long_keys
 from .preconditions import Met, look
 from .recipe import Recipe
-from .work import OnRecipeProgress, StepResult, Work, step_result
+from .stepresult import StepResult, step_result
+from .work import OnRecipeProgress, Work
 from .workers import place_of
 
 

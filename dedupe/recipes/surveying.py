@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from .. import journal
 from ..connect import Database
@@ -10,6 +10,7 @@ from ..plan import Plan
 from ..planning import known_key
 from ..references import load_references
 from ..repair.survey import Counted, Survey, take_survey
+from ..repair.telling import Telling
 from ..surroundings import Surroundings
 from ..table import quoted
 from .recipe import Counter
@@ -20,7 +21,7 @@ def survey_plans(
     around: Surroundings,
     plans: Sequence[Plan],
     counters: Sequence[Counter],
-    check_stop: Callable[[], None],
+    telling: Telling,
 ) -> Survey:
     """Take the survey of the plans that are not carried out; see ``take_survey``."""
     waiting = []
@@ -39,4 +40,4 @@ def survey_plans(
         )
         for counter in counters
     ]
-    return take_survey(database, waiting, counted, check_stop)
+    return take_survey(database, waiting, counted, telling)

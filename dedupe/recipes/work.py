@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -25,7 +25,7 @@ from ..repair.plainindex import finish_plain
 from ..repair.rebuild import rebuild
 from ..repair.result import Result
 from ..repair.survey import Survey
-from ..repair.telling import stopped
+from ..repair.telling import Telling, stopped
 from ..repair.uniqueindex import is_set_aside, set_aside
 from ..scan.checkpoint import sync_directory
 from ..scan.directory import PLAN_FILE, plain_name
@@ -41,6 +41,7 @@ from .fitting import Fit
 from .keys import RecipeKey, keys_of
 from .recipe import Counter, Recipe
 from .rules import policies_of, policies_otherwise
+from .stepresult import StepResult, step_result
 from .surveying import survey_plans
 
 _SIGN = "recipe.json"
@@ -48,27 +49,6 @@ _KEYS = "keys.json"
 #: says beside a key's run that its index, without duplicates, was built anew
 _REBUILT = "rebuilt"
 OnRecipeProgress = Callable[[str, RepairProgress | Progress], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepResult:
-    """What came of one step, or would come of it."""
-
-    #: the step's id; of a key that no step names, the index
-    id: str
-    #: schema.table
-    table: str
-    key_name: str
-    #: groups and rows that do not stay, by the plan
-    groups: int
-    losers: int
-    #: groups that were repaired, and those that are left
-    repaired: int
-    left: int
-    #: the run of its repair, in ``steps/`` and in the journal
-    run_id: str
-    #: ``shown``, ``repaired``, ``left``, or ``sound`` where there was nothing to repair
-    status: Literal["shown", "repaired", "left", "sound"]
 
 
 class Work:
@@ -255,9 +235,9 @@ class Work:
     ) -> Survey:
         """Look once for what points at the rows of all plans that are still to be carried out."""
         if self._alone:
-            waiting = [plan for _, plan in plans]
+            telling = Telling(partial(self._tell, "survey"), self._stop)
             self._survey = survey_plans(
-                self._database, self._around, waiting, counters, self._check_stop
+                self._database, self._around, [plan for _, plan in plans], counters, telling
             )
         return self._survey
 
@@ -384,25 +364,3 @@ def _labelled(session: Session, label: str) -> list[tuple[int, int, str | None]]
             [label],
         )
     ]
-
-
-def step_result(
-    key: RecipeKey,
-    plan: Plan,
-    *,
-    status: Literal["shown", "repaired", "left", "sound"],
-    repaired: int = 0,
-    left: int = 0,
-) -> StepResult:
-    """Say what came of a step."""
-    return StepResult(
-        id=key.id,
-        table=plan.table,
-        key_name=plan.key_name,
-        groups=plan.groups,
-        losers=plan.losers,
-        repaired=repaired,
-        left=left,
-        run_id=plan.run.id,
-        status=status,
-    )

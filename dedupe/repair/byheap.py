@@ -25,8 +25,8 @@ from ..surroundings import Reference
 from ..table import quoted
 from ..writer import Writer
 from .pointing import LOSER, MOVE, at, elements_match, held, id_type, ids_in
-from .searching import BY_HEAP, BY_PLACE, NOT_LOST, NOT_MOVED, rows_by_join
-from .survey import BY_ID, Survey
+from .searching import BY_HEAP, BY_ID, BY_PLACE, NOT_LOST, NOT_MOVED, rows_by_join
+from .survey import Survey
 
 #: rows that a reading saw, by child and level
 SEEN = "pg_temp.pgmend_seen"

@@ -36,6 +36,11 @@ _NO_INDEX: Mapping[str, str] = {
 BY_HEAP: Mapping[str, str] = {
     **_NO_INDEX, "enable_seqscan": "on", "enable_hashjoin": "on", "enable_mergejoin": "off",
 }
+#: Reach rows by an index, one id after the other.
+BY_ID: Mapping[str, str] = {
+    **_BY_INDEX, "enable_indexonlyscan": "off",
+    "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off",
+}
 #: Reach rows by address alone, and join what is known of them by hash.
 BY_PLACE: Mapping[str, str] = {**BY_HEAP, "enable_seqscan": "off"}
 

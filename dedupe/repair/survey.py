@@ -6,9 +6,7 @@ ids of all rows in all groups and of what may go with them, and compares what it
 the same ids. An index that finds just the same rows is good for these ids, however damaged it may
 be elsewhere: the server descends to one place for each of them, whether it looks for an entry or
 puts a new one there. So the repairs go by it, and read the heap for any other id.
-
-Which rows may go with others is asked of indexes that are not trusted yet. What they
-leave out is not in the survey, and is looked for in the heap by the repair.
+See docs/decisions/survey.md.
 
 Sources: https://www.postgresql.org/docs/current/btree.html,
 https://www.postgresql.org/docs/current/sql-explain.html
@@ -16,33 +14,31 @@ https://www.postgresql.org/docs/current/sql-explain.html
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from ..connect import Database
-from ..errors import UnreadableData
 from ..plan import Plan
 from ..references import References
 from ..relation import Relation
 from ..scan.explain import indexes_read
 from ..session import Session
-from .pointing import array, compared_as, held, id_type
-from .searching import BY_HEAP
+from .involved import UNREADABLE, Column, involved_ids, is_large
+from .pointing import array, compared_as, id_type
+from .searching import BY_ID
+from .telling import Telling
 
 #: ids that a survey looks for at most: with more of them, reading the heaps is no detour
 _MOST_IDS = 100_000
-#: of a heap, what takes as long to read as an id to look up in a cached index
-_BYTES_AN_ID = 2048
+#: bytes of a heap that one statement reads
+_STRETCH = 128 << 20
 _SESSIONS = 2
-#: Reach rows by an index, one id after the other.
-BY_ID: Mapping[str, str] = {
-    "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off",
-    "enable_indexscan": "on", "enable_indexonlyscan": "off", "enable_bitmapscan": "on",
+_COUNT = "pg_catalog.count(*)"
+_SUM = "pg_catalog.sum(pg_catalog.hashtidextended(c.ctid, 0))"
+_BY_PLACE: Mapping[str, str] = {
+    "enable_tidscan": "on", "enable_indexscan": "off", "enable_bitmapscan": "off",
 }
-
-#: oid of a table and a column of it: ids that are referenced, or that reference
-Column = tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +47,8 @@ class Trusted:
 
     #: of the table, for its name alone is in the server's plans
     index: str
-    #: as texts; the index finds just the rows that hold one of them
-    ids: frozenset[str]
+    #: as texts, in sets that columns share; the index finds just the rows that hold one of them
+    ids: tuple[frozenset[str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +60,14 @@ class Survey:
     def index_for(self, table: int, column: str, ids: Iterable[str]) -> str | None:
         """Return the index that finds the rows of a table that hold some ids; None: the heap."""
         known = self.columns.get((table, column))
-        return known.index if known is not None and known.ids.issuperset(ids) else None
+        if known is None or set(ids).difference(*known.ids):
+            return None
+        return known.index
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
-    """A table whose rows are counted, and the one where their number is kept."""
+    """A table whose rows are counted by a column, and the one where their number is kept."""
 
     of: Relation
     by: str
@@ -81,7 +79,7 @@ def take_survey(
     database: Database,
     plans: Sequence[tuple[Plan, Sequence[References]]],
     counted: Sequence[Counted],
-    check_stop: Callable[[], None],
+    telling: Telling,
 ) -> Survey:
     """Survey what points at the rows of plans; each comes with the references of its policies.
 
@@ -89,50 +87,38 @@ def take_survey(
     ids are looked for as well which such rows hold.
 
     Columns of children that are quicker to read than their ids to look up are left out, and so
-    are partitioned tables. Reads each other child once (two at a time) and the rows that hold one
-    of the ids; ACCESS SHARE. Memory: the ids, at most 100,000. ``check_stop`` may raise between
-    two children. Raises what the driver raises, translated; PlanError.
+    are partitioned tables and what cannot be read. Reads each other child once (two at a time, in
+    statements of 128 MB) and the rows that hold one of the ids; ACCESS SHARE. Memory: the ids, at
+    most 100,000, and a few times that while they are sent. Raises RepairStopped, PlanError,
+    and what the driver raises, translated.
     """
-    asked = _Asked()
+    telling.phase("surveying")
     with database.open("pgmend survey") as session:
-        ids = _all_ids(session, plans)
-        for _, pointing in plans:
-            for references in pointing:
-                for r in references.references:
-                    kind = id_type(r, references.relations)
-                    some = ids.get((r.parent, r.parent_columns[0]))
-                    if kind is not None and some is not None:
-                        asked.add(references.relations[r.child], r.columns[0], kind, some)
-        for one in counted:
-            for (table, column), some in ids.items():
-                if table == one.of.oid:
-                    held_by = _held_by(session, one, column, some)
-                    asked.add(one.of, one.by, _kind(one.of, one.by), held_by)
-                    asked.add(one.kept_in, one.key, _kind(one.kept_in, one.key), held_by)
+        asked = _asked(session, plans, counted)
+    done = dict.fromkeys(asked, 0.0)
+    total = sum(one.relation.bytes for one in asked.values())
 
-    def surveyed(relation: Relation) -> dict[Column, Trusted]:
-        check_stop()
-        wanted = {
-            name: some for name, some in asked.of(relation).items()
-            if some.ids and _is_large(relation, len(some.ids))
-        }
-        if not wanted:
+    def surveyed(one: _Asked) -> dict[Column, Trusted]:
+        oid = one.relation.oid
+        try:
+            with database.open("pgmend survey") as session:
+                for done[oid] in (comparing := _Comparing(session, one)).steps():
+                    telling.check_stop()
+        except UNREADABLE:
             return {}
-        with database.open("pgmend survey") as session:
-            try:
-                found = _indexes_that_agree(session, relation, wanted)
-            except UnreadableData:
-                return {}
-        return {
-            (relation.oid, name): Trusted(index=index, ids=frozenset(wanted[name].ids))
-            for name, index in found.items()
-        }
+        return comparing.found
 
     columns: dict[Column, Trusted] = {}
     with ThreadPoolExecutor(_SESSIONS) as pool:
         try:
-            for found in [pool.submit(surveyed, relation) for relation in asked.relations()]:
-                columns |= found.result()
+            # The largest first, so that the last ones are short.
+            largest = sorted(asked.values(), key=lambda one: -one.relation.bytes)
+            waiting = {pool.submit(surveyed, one) for one in largest}
+            while waiting:
+                finished, waiting = wait(waiting, timeout=0.2)
+                for one in finished:
+                    columns |= one.result()
+                telling.share(sum(done.values()) / max(1, total))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -145,29 +131,53 @@ class _Ids:
 
     #: the type that ids are compared as
     kind: str
-    ids: set[str] = field(default_factory=set)
+    ids: set[frozenset[str]] = field(default_factory=set)
+
+    @property
+    def all(self) -> set[str]:
+        """All of them."""
+        return set().union(*self.ids)
 
 
+@dataclass(slots=True, kw_only=True)
 class _Asked:
-    """What is looked for, table by table."""
+    """What is looked for in one table."""
 
-    def __init__(self) -> None:
-        self._relations: dict[int, Relation] = {}
-        self._columns: dict[int, dict[str, _Ids]] = {}
+    relation: Relation
+    columns: dict[str, _Ids] = field(default_factory=dict)
 
-    def add(self, relation: Relation, column: str, kind: str | None, ids: Iterable[str]) -> None:
-        if kind is None:
-            return
-        self._relations[relation.oid] = relation
-        mine = self._columns.setdefault(relation.oid, {})
-        mine.setdefault(column, _Ids(kind=kind)).ids.update(ids)
 
-    def of(self, relation: Relation) -> Mapping[str, _Ids]:
-        return self._columns[relation.oid]
+def _asked(
+    session: Session,
+    plans: Sequence[tuple[Plan, Sequence[References]]],
+    counted: Sequence[Counted],
+) -> dict[int, _Asked]:
+    """Collect what is to be looked for, table by table."""
+    asked: dict[int, _Asked] = {}
 
-    def relations(self) -> list[Relation]:
-        """List the tables, the largest first, so that the last ones are short."""
-        return sorted(self._relations.values(), key=lambda relation: -relation.bytes)
+    def add(relation: Relation, column: str, kind: str | None, ids: frozenset[str]) -> None:
+        if kind is not None and ids:
+            mine = asked.setdefault(relation.oid, _Asked(relation=relation)).columns
+            mine.setdefault(column, _Ids(kind=kind)).ids.add(ids)
+
+    involved = involved_ids(session, plans, _MOST_IDS)
+    for _, pointing in plans:
+        for references in pointing:
+            for r in references.references:
+                ids = involved.get((r.parent, r.parent_columns[0]), frozenset())
+                kind = id_type(r, references.relations)
+                add(references.relations[r.child], r.columns[0], kind, ids)
+    for one in counted:
+        for (table, column), ids in involved.items():
+            if table == one.of.oid:
+                held = _held_by(session, one, column, ids)
+                add(one.of, one.by, _kind(one.of, one.by), held)
+                add(one.kept_in, one.key, _kind(one.kept_in, one.key), held)
+    for asking in asked.values():
+        for name, some in list(asking.columns.items()):
+            if not is_large(asking.relation, len(some.all)):
+                del asking.columns[name]
+    return {oid: asking for oid, asking in asked.items() if asking.columns}
 
 
 def _kind(relation: Relation, column: str) -> str | None:
@@ -175,8 +185,13 @@ def _kind(relation: Relation, column: str) -> str | None:
     return compared_as(base, base)
 
 
-def _held_by(session: Session, counted: Counted, column: str, ids: set[str]) -> set[str]:
-    """Return the ids by which rows are counted, of the rows whose ``column`` is among ``ids``."""
+def _held_by(
+    session: Session, counted: Counted, column: str, ids: frozenset[str]
+) -> frozenset[str]:
+    """Return the ids by which rows are counted, of the rows whose ``column`` is among ``ids``.
+
+    By an index that nobody has proved; none without one.
+    """
     kind = _kind(counted.of, column)
     by, id_ = counted.of.column(counted.by).sql, counted.of.column(column).sql
     query = (
@@ -187,147 +202,80 @@ def _held_by(session: Session, counted: Counted, column: str, ids: set[str]) -> 
     try:
         with session.transaction(settings=BY_ID):
             if not indexes_read(session, query, [array(ids)]):
-                return set()
-            return {held_id for (held_id,) in session.rows(query, [array(ids)])}
-    except UnreadableData:
-        return set()
+                return frozenset()
+            return frozenset(held for (held,) in session.rows(query, [array(ids)]))
+    except UNREADABLE:
+        return frozenset()
 
 
-def _is_large(relation: Relation, ids: int) -> bool:
-    """Tell whether looking some ids up in an index reads less than the heap does."""
-    return not relation.partitioned and ids * _BYTES_AN_ID < relation.bytes
+class _Comparing:
+    """One child: its indexes asked for ids, and its heap read for the same ones."""
 
+    def __init__(self, session: Session, asked: _Asked) -> None:
+        self._session = session
+        self._child = asked.relation
+        self._columns = asked.columns
+        #: the indexes that found the rows of the heap, once all of it is read
+        self.found: dict[Column, Trusted] = {}
 
-def _all_ids(
-    session: Session, plans: Sequence[tuple[Plan, Sequence[References]]]
-) -> dict[Column, set[str]]:
-    """Collect the ids of the rows in groups, and of what may go with them; none: too many."""
-    ids: dict[Column, set[str]] = {}
-    for plan, pointing in plans:
-        places = [
-            place for _, _, rows in plan.run.addresses(plan.key) for _, place, _ in rows
-        ] if plan.losers <= _MOST_IDS // 2 else []
-        for references in pointing:
-            try:
-                with session.transaction():
-                    _follow(session, references, places, ids)
-            except UnreadableData:
-                # By an index that is damaged so badly; what is not surveyed is read.
-                continue
-            if len(places) + sum(map(len, ids.values())) > _MOST_IDS:
-                return {}
-    return ids
-
-
-def _follow(
-    session: Session, references: References, places: list[str], ids: dict[Column, set[str]]
-) -> None:
-    """Add the ids of the rows at some places of the root, and of rows that may go with them."""
-    targets = {
-        table: {
-            r.parent_columns[0]: kind
-            for r in references.to(table)
-            if (kind := id_type(r, references.relations)) is not None
+    def steps(self) -> Iterable[int]:
+        """Compare under one snapshot; gives the bytes of the heap that are read so far."""
+        session, child = self._session, self._child
+        with session.transaction(repeatable=True, settings=BY_ID):
+            told = self._ask_indexes()
+            if not told:
+                return
+            listed = [array(self._columns[name].all) for name, _, _ in told]
+            session.set_local(_BY_PLACE)
+            query = self._reading([name for name, _, _ in told])
+            (block,) = session.row("SELECT pg_catalog.current_setting('block_size')::int")
+            step, sums = _STRETCH // block, [0] * (2 * len(told))
+            for first in range(0, child.bytes // block + step, step):
+                # Whatever was appended since its size was read is in the last stretch.
+                last = first + step if (first + step) * block < child.bytes else 2**32 - 1
+                row = session.row(query, [f"({first},0)", f"({last},0)", *listed])
+                sums = [one + int(other or 0) for one, other in zip(sums, row, strict=True)]
+                yield min(child.bytes, last * block)
+                if last == 2**32 - 1:
+                    break
+        self.found = {
+            (child.oid, name): Trusted(index=index, ids=tuple(self._columns[name].ids))
+            for n, (name, index, expected) in enumerate(told)
+            if expected == tuple(sums[2 * n : 2 * n + 2])
         }
-        for table in references.losable
-        if not references.relations[table].partitioned
-    }
-    known: dict[Column, set[str]] = {}
 
-    def fresh(table: int, found: list[tuple[str, ...]]) -> dict[Column, set[str]]:
-        new = {}
-        for n, column in enumerate(targets[table]):
-            have = known.setdefault((table, column), set())
-            new[table, column] = {row[n] for row in found if row[n] is not None} - have
-            have |= new[table, column]
-        return new
-
-    root = references.relations[references.root]
-    if not targets.get(root.oid) or not places:
-        return
-    found = session.rows(
-        f"SELECT {_listed(root, targets[root.oid])} FROM {root.source} r"
-        " WHERE r.ctid = ANY ($1::pg_catalog.text[]::pg_catalog.tid[])",
-        [places],
-    )
-    waiting = fresh(root.oid, found)
-    while waiting and sum(map(len, known.values())) <= _MOST_IDS:
-        target = next(iter(waiting))
-        some = waiting.pop(target)
-        for r in references.to(target[0]):
-            kind = id_type(r, references.relations)
-            if kind is None or r.parent_columns[0] != target[1] or not targets.get(r.child) or (
-                not some
-            ):
-                continue
-            child = references.relations[r.child]
+    def _ask_indexes(self) -> list[tuple[str, str, tuple[int, int]]]:
+        """Return column, index, and number and digest of the rows that the index finds."""
+        led = _led_by(self._session, self._child)
+        told = []
+        for name, some in self._columns.items():
             query = (
-                f"SELECT {_listed(child, targets[r.child])} FROM"
-                f" pg_catalog.unnest($1::{kind}[]) i (id) JOIN {child.source} r"
-                f" ON r.{child.column(r.columns[0]).sql} OPERATOR(pg_catalog.=) i.id"
-                f" WHERE ({held(r, child, 'r')}) IS NOT NULL"
+                f"SELECT {_COUNT}, {_SUM} FROM pg_catalog.unnest($1::{some.kind}[]) i (id)"
+                f" JOIN {self._child.source} c ON c.{self._child.column(name).sql}"
+                " OPERATOR(pg_catalog.=) i.id"
             )
-            listed = array(some)
-            if _is_large(child, len(some)):
-                session.set_local(BY_ID)
-                if not indexes_read(session, query, [listed]):
-                    continue
-            else:
-                session.set_local(BY_HEAP)
-            for one, values in fresh(r.child, session.rows(query, [listed])).items():
-                waiting[one] = waiting.get(one, set()) | values
-    for one, values in known.items():
-        ids.setdefault(one, set()).update(values)
+            ids = array(some.all)
+            used = indexes_read(self._session, query, [ids]) or frozenset()
+            if len(used) == 1 and used <= led.get(name, frozenset()):
+                (index,) = used
+                count, digest = self._session.row(query, [ids])
+                told.append((name, index, (count, int(digest or 0))))
+        return told
 
-
-def _listed(relation: Relation, columns: Mapping[str, str]) -> str:
-    """Write the ids of a row ``r`` as texts, in the form in which they are compared."""
-    return ", ".join(
-        f"r.{relation.column(name).sql}::{kind}::pg_catalog.text" for name, kind in columns.items()
-    )
-
-
-def _indexes_that_agree(
-    session: Session, child: Relation, wanted: Mapping[str, _Ids]
-) -> dict[str, str]:
-    """Return the index of each column that finds just the rows that the heap holds."""
-    sums = (
-        "pg_catalog.count(*){0}, coalesce(pg_catalog.sum("
-        "pg_catalog.hashtidextended(c.ctid, 0)){0}, 0)::pg_catalog.text"
-    )
-    found: dict[str, str] = {}
-    told: list[object] = []
-    listed: list[str] = []
-    tests: list[str] = []
-    with session.transaction(repeatable=True, settings=BY_ID):
-        led = _led_by(session, child)
-        for name, some in wanted.items():
-            column, kind, ids = child.column(name).sql, some.kind, array(some.ids)
-            query = (
-                f"SELECT {sums.format('')} FROM pg_catalog.unnest($1::{kind}[]) i (id)"
-                f" JOIN {child.source} c ON c.{column} OPERATOR(pg_catalog.=) i.id"
-            )
-            used = indexes_read(session, query, [ids]) or ()
-            if len(used) != 1 or not led.get(name, frozenset()).issuperset(used):
-                continue
-            (found[name],) = used
-            told += session.row(query, [ids])
-            listed.append(ids)
-            tests.append(
-                f"(c.{column}::{kind} OPERATOR(pg_catalog.=) ANY (${len(listed)}::{kind}[]))"
-            )
-        if not found:
-            return {}
-        session.set_local(BY_HEAP)
-        filtered = ", ".join(sums.format(f" FILTER (WHERE {test})") for test in tests)
-        held_by_heap = session.row(
-            f"SELECT {filtered} FROM {child.source} c WHERE {' OR '.join(tests)}", listed
+    def _reading(self, names: Sequence[str]) -> str:
+        """Write the query that reads a stretch of the heap, for the ids of several columns."""
+        tests = []
+        for n, name in enumerate(names, 3):
+            kind, column = self._columns[name].kind, self._child.column(name).sql
+            tests.append(f"(c.{column}::{kind} OPERATOR(pg_catalog.=) ANY (${n}::{kind}[]))")
+        sums = ", ".join(
+            f"{what} FILTER (WHERE {test})" for test in tests for what in (_COUNT, _SUM)
         )
-    return {
-        name: index
-        for number, (name, index) in enumerate(found.items())
-        if tuple(told[2 * number : 2 * number + 2]) == held_by_heap[2 * number : 2 * number + 2]
-    }
+        return (
+            f"SELECT {sums} FROM {self._child.source} c"
+            " WHERE c.ctid OPERATOR(pg_catalog.>=) $1::pg_catalog.tid"
+            f" AND c.ctid OPERATOR(pg_catalog.<) $2::pg_catalog.tid AND ({' OR '.join(tests)})"
+        )
 
 
 def _led_by(session: Session, child: Relation) -> dict[str, frozenset[str]]:

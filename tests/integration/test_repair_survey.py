@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import pytest
 
 from dedupe import Plan, repair
 from dedupe.connect import connect
+from dedupe.errors import RepairStopped
 from dedupe.lab.damage import Damage, damage
 from dedupe.planning import known_key
 from dedupe.references import load_references
 from dedupe.repair.survey import Counted, Survey, take_survey
+from dedupe.repair.telling import Telling
 from dedupe.surroundings import Surroundings
 from dedupe.table import quoted
 
@@ -28,7 +31,7 @@ PEOPLE = (
 TWINS = "INSERT INTO people SELECT 100 + g, 'm' || g FROM generate_series(1, 20) g"
 #: 20,000 rows: of each of 20 losers, their survivors and 30 others some 285
 ORDERS = (
-    "CREATE TABLE {0} (id int8 PRIMARY KEY, person int8 REFERENCES people, friend int4);"
+    "CREATE TABLE {0} (id int8 PRIMARY KEY, person int4 REFERENCES people, friend int4);"
     "INSERT INTO {0} SELECT g, (SELECT array_agg(id ORDER BY id) FROM people)[g % 70 + 1], g % 50"
     " FROM generate_series(0, 19999) g;"
 )
@@ -51,7 +54,7 @@ def surveyed(shop: Shop, plan: Plan, counted: list[tuple[str, str, str, str]] | 
             )
             for of, by, kept_in, own in counted or []
         ]
-    return take_survey(database, [(plan, pointing)], numbers, lambda: None)
+    return take_survey(database, [(plan, pointing)], numbers, Telling(None, None))
 
 
 def indexes(shop: Shop, survey: Survey) -> dict[str, str]:
@@ -224,7 +227,7 @@ def test_what_goes_with_others_is_surveyed_with_them(shop: Shop) -> None:
     assert indexes(shop, survey) == {
         "carts.person": "carts_person_n_key", "items.cart": "by_cart"
     }
-    (carts,) = (some.ids for (_, column), some in survey.columns.items() if column == "cart")
+    (carts,) = (some.ids[0] for (_, column), some in survey.columns.items() if column == "cart")
     assert len(carts) == 40 * 60
     shop.repaired(plan, alone=True, survey=survey)
     assert shop.rows("SELECT count(*) FROM carts UNION ALL SELECT count(*) FROM items") == [
@@ -255,7 +258,7 @@ def test_ids_that_are_counted_by_are_surveyed_for_that(shop: Shop) -> None:
     survey = surveyed(shop, plan, [("orders", "friend", "numbers", "friend")])
     assert indexes(shop, survey) == {"orders.friend": "by_friend", "numbers.friend": "numbers_pkey"}
     for trusted in survey.columns.values():
-        assert trusted.ids == {"1", "2", "3", "701", "702", "703"}
+        assert frozenset().union(*trusted.ids) == {"1", "2", "3", "701", "702", "703"}
 
 
 @pytest.mark.parametrize("broken", ["by_person", "orders_pkey"])
@@ -293,8 +296,7 @@ def test_a_stop_is_heard(shop: Shop) -> None:
         key = known_key(around, plan.run, plan.key)
         pointing = [load_references(around, key, policy) for policy in plan.policies]
 
-    def stop() -> None:
-        raise psycopg.errors.QueryCanceled
-
-    with pytest.raises(psycopg.errors.QueryCanceled):
-        take_survey(database, [(plan, pointing)], [], stop)
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(RepairStopped):
+        take_survey(database, [(plan, pointing)], [], Telling(None, stop))

@@ -16,8 +16,8 @@ from dedupe import load_recipe, run_recipe
 
 def survey_small_tables() -> None:
     """Let surveys take tables that would be read as quickly."""
-    survey: Any = import_module("dedupe.repair.survey")
-    survey._BYTES_AN_ID = 0
+    involved: Any = import_module("dedupe.repair.involved")
+    involved._BYTES_AN_ID = 0
 
 
 def main(name: str, place: str, dsn: str, kill_at: int) -> None:

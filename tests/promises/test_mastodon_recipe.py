@@ -100,7 +100,7 @@ def test_all_that_is_damaged_is_repaired_and_can_be_taken_back(
     manifest = make_instance(database, release, statuses=300, seed=SEED)
     print(f"PGMEND_SEED={SEED}")
     before, there = state(database), ids(database)
-    monkeypatch.setattr(import_module("dedupe.repair.survey"), "_BYTES_AN_ID", 0)
+    monkeypatch.setattr(import_module("dedupe.repair.involved"), "_BYTES_AN_ID", 0)
     recipe, place = load_recipe("mastodon"), tmp_path / "fix"
     shown = run_recipe(recipe, place, database, live=live)
     assert (shown.status, {one.id for one in shown.undecided}) == (

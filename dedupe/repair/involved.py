@@ -1,0 +1,138 @@
+"""Ids of the rows in a plan's groups and of what may go with them, level by level.
+
+Rows of children are looked up by indexes that nobody has proved: what such an index leaves out is
+left out here. Tables that are quicker to read are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ..errors import PermissionDenied, UnreadableData
+from ..plan import Plan
+from ..references import References
+from ..relation import Relation
+from ..scan.explain import indexes_read
+from ..session import Session
+from .pointing import array, held, id_type
+from .searching import BY_HEAP, BY_ID
+
+#: oid of a table and one of its columns
+Column = tuple[int, str]
+#: what is asked of a table that cannot be read, or by an index that cannot be, is left out
+UNREADABLE = (UnreadableData, PermissionDenied)
+#: of a heap, what takes as long to read as an id to look up in a cached index
+_BYTES_AN_ID = 2048
+
+
+def is_large(relation: Relation, ids: int) -> bool:
+    """Tell whether looking some ids up in an index takes less time than reading the heap."""
+    return not relation.partitioned and ids * _BYTES_AN_ID < relation.bytes
+
+
+def involved_ids(
+    session: Session, plans: Sequence[tuple[Plan, Sequence[References]]], most: int
+) -> dict[Column, frozenset[str]]:
+    """Return the ids of all rows that plans may touch, as texts, by the column that is referenced.
+
+    Each plan comes with the references of its policies. Plain ids alone: integers and uuids;
+    partitioned tables are left out. Nothing where there are more than ``most`` ids in all.
+    Raises PlanError and what the driver raises, translated.
+    """
+    found: dict[Column, set[str]] = {}
+    for plan, pointing in plans:
+        if 2 * plan.losers > most:
+            return {}
+        places = [place for _, _, rows in plan.run.addresses(plan.key) for _, place, _ in rows]
+        for references in pointing:
+            try:
+                with session.transaction():
+                    known = _Following(session, references, most).follow(places)
+            except UNREADABLE:
+                continue
+            for column, ids in known.items():
+                found.setdefault(column, set()).update(ids)
+            if sum(map(len, found.values())) > most:
+                return {}
+    return {column: frozenset(ids) for column, ids in found.items()}
+
+
+class _Following:
+    """One policy's references, followed from the rows of its groups."""
+
+    def __init__(self, session: Session, references: References, most: int) -> None:
+        self._session = session
+        self._references = references
+        self._most = most
+        #: of each table that may lose rows, the columns that are referenced and their types
+        self._targets = {
+            table: {
+                r.parent_columns[0]: kind
+                for r in references.to(table)
+                if (kind := id_type(r, references.relations)) is not None
+            }
+            for table in references.losable
+            if not references.relations[table].partitioned
+        }
+        self._known: dict[Column, set[str]] = {}
+
+    def follow(self, places: Sequence[str]) -> Mapping[Column, set[str]]:
+        """Return the ids of the rows at some places of the root, and of all that follows them."""
+        root = self._references.relations[self._references.root]
+        if not self._targets.get(root.oid) or not places:
+            return {}
+        waiting = self._fresh(
+            root.oid,
+            self._session.rows(
+                f"SELECT {self._listed(root)} FROM {root.source} r"
+                " WHERE r.ctid = ANY ($1::pg_catalog.text[]::pg_catalog.tid[])",
+                [places],
+            ),
+        )
+        while waiting and sum(map(len, self._known.values())) <= self._most:
+            parent, column = target = next(iter(waiting))
+            ids = waiting.pop(target)
+            for r in self._references.to(parent):
+                kind = id_type(r, self._references.relations)
+                if kind is None or r.parent_columns[0] != column or not self._targets.get(r.child):
+                    continue
+                child = self._references.relations[r.child]
+                query = (
+                    f"SELECT {self._listed(child)} FROM pg_catalog.unnest($1::{kind}[]) i (id)"
+                    f" JOIN {child.source} r ON r.{child.column(r.columns[0]).sql}"
+                    f" OPERATOR(pg_catalog.=) i.id WHERE ({held(r, child, 'r')}) IS NOT NULL"
+                )
+                for one, new in self._fresh(child.oid, self._asked(child, query, ids)).items():
+                    waiting[one] = waiting.get(one, set()) | new
+        return self._known
+
+    def _asked(self, child: Relation, query: str, ids: set[str]) -> list[tuple[str | None, ...]]:
+        """Ask by an index where that is quicker; of a large table without one, nothing."""
+        if is_large(child, len(ids)):
+            self._session.set_local(BY_ID)
+            if not indexes_read(self._session, query, [array(ids)]):
+                return []
+        else:
+            self._session.set_local(BY_HEAP)
+        return self._session.rows(query, [array(ids)])
+
+    def _fresh(
+        self, table: int, rows: Iterable[tuple[str | None, ...]]
+    ) -> dict[Column, set[str]]:
+        """Note the ids of rows; return those that were not known, where there are such."""
+        new: dict[Column, set[str]] = {}
+        columns = [(table, name) for name in self._targets[table]]
+        for row in rows:
+            for column, value in zip(columns, row, strict=True):
+                known = self._known.setdefault(column, set())
+                if value is not None and value not in known:
+                    known.add(value)
+                    new.setdefault(column, set()).add(value)
+        return new
+
+    def _listed(self, relation: Relation) -> str:
+        """Write the ids of a row ``r`` as texts, in the form in which they are compared."""
+        return ", ".join(
+            f"r.{relation.column(name).sql}::{kind}::pg_catalog.text"
+            for name, kind in self._targets[relation.oid].items()
+        )
