@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dedupe.errors import DedupeError, LocalStorageError, RunDirectoryDamaged
+from dedupe.errors import DedupeError, LocalStorageError, RunDirectoryDamaged, way_out
 
 from .exits import ExitCode, code_of
 from .output import complain
@@ -105,6 +105,6 @@ def write_whole(file: Path, text: str) -> None:
     except OSError as error:
         raise LocalStorageError(
             f"cannot write {file}: {error.strerror}",
-            hint="Make room, or name another directory with --run.",
+            hint=way_out(error, "name another directory with --run"),
             path=file,
         ) from error

@@ -56,6 +56,8 @@ decide on them without reading the text.
 
 from __future__ import annotations
 
+import errno
+
 
 class DedupeError(Exception):
     """Base of all errors of pgmend: ``message`` says what, ``hint`` says what to do."""
@@ -238,6 +240,15 @@ class UnreadableData(QueryFailed):
 
 class LocalStorageError(FailureError):
     """Writing or reading the run directory failed (``path``)."""
+
+
+def way_out(error: OSError, elsewhere: str) -> str:
+    """Say what helps where something cannot be written; ``elsewhere`` names another place."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return f"Make room, or {elsewhere}."
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return f"Let this user write there, or {elsewhere}."
+    return f"Mend that path, or {elsewhere}."
 
 
 class RunDirectoryDamaged(LocalStorageError):

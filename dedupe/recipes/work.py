@@ -6,6 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -48,6 +49,8 @@ _SIGN = "recipe.json"
 _KEYS = "keys.json"
 #: says beside a key's run that its index, without duplicates, was built anew
 _REBUILT = "rebuilt"
+#: bytes of a heap below which most of a scan's time is not spent reading
+_SMALL = 32 << 20
 OnRecipeProgress = Callable[[str, RepairProgress | Progress], None]
 
 
@@ -78,6 +81,8 @@ class Work:
         self._memory = memory
         self._nice = nice
         self._on_progress = on_progress
+        #: held while the listener is told by one of several scans
+        self._telling = threading.Lock()
         self._stop = stop
         #: indexes that were proved by the repair of an earlier key
         self._proved: set[int] = set()
@@ -173,31 +178,50 @@ class Work:
         ]
 
     def scans(self, keys: list[RecipeKey]) -> Mapping[str, tuple[Run, list[MatchKey]]]:
-        """Scan every table once for all of its keys; what is scanned already stays."""
-        found = {}
-        for table in dict.fromkeys(key.table for key in keys):
-            asked = [key.asked for key in keys if key.table == table]
-            usable, refused = usable_keys(self._database, asked)
-            for _, error in refused:
-                raise error
-            run = scan(
-                self._database,
-                usable,
-                self._path / "scans" / plain_name(table),
-                jobs=self._jobs,
-                memory=self._memory,
-                nice=self._nice,
-                on_progress=lambda event, table=table: self._follow(table, event),
-            )
-            if run.status is not RunStatus.FINISHED:
-                raise stopped()
-            found[table] = run, usable
-        return found
+        """Scan every table once for all of its keys; what is scanned already stays.
+
+        Small tables several at a time: of these little of the time is reading.
+        """
+        around = self._around
+        asked: dict[str, list[MatchKey]] = {}
+        for key in keys:
+            asked.setdefault(key.table, []).append(key.asked)
+        small = [name for name in asked if around.relation(around.find(name)).bytes < _SMALL]
+        # The scans may take hours, in which anything can become another thing.
+        self._forget_catalogs()
+        found = {
+            name: self._scan(name, asked[name], self._jobs) for name in asked if name not in small
+        }
+        with ThreadPoolExecutor(self._jobs) as pool:
+            waiting = {name: pool.submit(self._scan, name, asked[name], 1) for name in small}
+            try:
+                return found | {name: one.result() for name, one in waiting.items()}
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _scan(self, table: str, asked: list[MatchKey], jobs: int) -> tuple[Run, list[MatchKey]]:
+        usable, refused = usable_keys(self._database, asked)
+        for _, error in refused:
+            raise error
+        run = scan(
+            self._database,
+            usable,
+            self._path / "scans" / plain_name(table),
+            jobs=jobs,
+            memory=self._memory,
+            nice=self._nice,
+            on_progress=partial(self._follow, table),
+        )
+        if run.status is not RunStatus.FINISHED:
+            raise stopped()
+        return run, usable
 
     def _follow(self, table: str, event: Progress) -> None:
         if self._on_progress is not None:
-            self._on_progress(table, event)
-        if self._stop is not None and self._stop.is_set():
+            with self._telling:
+                self._on_progress(table, event)
+        if self.stopping():
             event.run.stop()
 
     def runs(

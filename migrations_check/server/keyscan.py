@@ -17,7 +17,14 @@ from pathlib import Path
 from typing import Protocol
 
 from dedupe.connect import Database
-from dedupe.errors import DedupeError, LocalStorageError, NotARunDirectory, RunInUse, RunMismatch
+from dedupe.errors import (
+    DedupeError,
+    LocalStorageError,
+    NotARunDirectory,
+    RunInUse,
+    RunMismatch,
+    way_out,
+)
 from dedupe.key import MatchKey
 from dedupe.progress import Progress
 from dedupe.scan.directory import empty, plain_name
@@ -180,5 +187,5 @@ def _write(path: Path, phase: str, system: str) -> None:
     except OSError as error:
         raise LocalStorageError(
             f"cannot write {path / STATE}: {error.strerror}",
-            hint="Make room, or name another directory with --run.", path=path,
+            hint=way_out(error, "name another directory with --run"), path=path,
         ) from error

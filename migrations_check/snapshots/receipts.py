@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from dedupe.errors import LocalStorageError, NotAReceipt
+from dedupe.errors import LocalStorageError, NotAReceipt, way_out
 
 from .cluster import Cluster
 from .directory import sync
@@ -264,6 +264,6 @@ def _none(path: Path, why: str) -> NotAReceipt:
 def _storage(path: Path, doing: str, error: OSError) -> LocalStorageError:
     return LocalStorageError(
         f"cannot {doing} {path}: {error.strerror}",
-        hint="Make room, or name another directory with --receipts.",
+        hint=way_out(error, "name another directory with --receipts"),
         path=path,
     )

@@ -107,6 +107,10 @@ def test_what_can_be_known_is_said_before_a_table_is_read(guard: Guarded, provid
         for words, code, said in (
             (("--to", str(guard.to), "--bindir", "/nonexistent"), 2, "/nonexistent"),
             (("--to", str(nowhere)), 5, str(nowhere)),
+            (
+                ("--to", str(guard.to), "--receipts", str(nowhere)), 5,
+                "Mend that path, or name another directory with --receipts.",
+            ),
         ):
             done = guard("take", *guard.db, "--provider", provider, *words)
             assert (done.returncode, said in done.stderr) == (code, True), done.stderr
