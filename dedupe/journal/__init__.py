@@ -14,6 +14,7 @@ from .reading import (
     journal_export,
     journal_runs,
     known_run,
+    last_entry,
 )
 from .tables import SCHEMA, database_of, ensure, exists, standing, things_in_schema
 from .writing import (
@@ -49,6 +50,7 @@ __all__ = [
     "journal_export",
     "journal_runs",
     "known_run",
+    "last_entry",
     "next_batch",
     "standing",
     "tell",

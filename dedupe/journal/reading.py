@@ -80,6 +80,15 @@ def _facts(row: tuple[Any, ...]) -> dict[str, Any]:
     }
 
 
+def last_entry(session: Session) -> int:
+    """Return the number of the last entry that was committed, over all runs; 0: none."""
+    if not exists(session):
+        return 0
+    with session.transaction(settings={"enable_indexscan": "on", "enable_indexonlyscan": "on"}):
+        (last,) = session.row(f"SELECT coalesce(max(id), 0) FROM {SCHEMA}.entry")
+    return int(last)
+
+
 def journal_runs(db: Connectable) -> list[JournalRun]:
     """List the repairs that this database's journal knows, the oldest first.
 

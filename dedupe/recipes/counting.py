@@ -1,14 +1,14 @@
 """Counters made anew: numbers kept beside the rows that they count, after a merge.
 
 Which of them are concerned is in the journal: whose rows were deleted, or point elsewhere
-now. They are counted from the heap, whatever the indexes say, and changed a few at a time,
-journaled as a run of its own, so that they are taken back with the rest.
+now. They are counted from the heap, or by indexes that a survey found good for them, and
+changed a few at a time, journaled as a run of its own, so that they are taken back with the rest.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .. import journal
 from ..journal import (
@@ -24,15 +24,17 @@ from ..journal import (
 from ..key import MatchKey
 from ..policy import Keep, Loser, Policy, policies_to_json
 from ..relation import Relation
-from ..repair.pointing import at
-from ..repair.searching import BY_HASH, BY_HEAP, BY_ID
+from ..repair.lookups import Sought, goes_by, lookup, note_written
+from ..repair.pointing import array, at, compared_as
+from ..repair.searching import BY_HASH, BY_HEAP, BY_ID, BY_PLACE
 from ..repair.survey import Survey
-from ..scan.explain import indexes_read
 from ..surroundings import Surroundings
 from ..table import quoted
 from ..writer import Writer
 from .recipe import Counter
 
+#: rows of a table that were looked up
+_FOUND = "(SELECT place FROM pg_temp.pgmend_found WHERE relid = {})"
 #: what is run for each journaled change of counters; no group of it is ever planned
 _POLICY = Policy(keep=(Keep.parse("oldest"),), loser=Loser.parse("report"))
 #: counters that are changed in one transaction
@@ -43,6 +45,7 @@ _TEMPORARY = (
         "CREATE TEMPORARY TABLE IF NOT EXISTS pgmend_count (relid oid, place tid, version text,"
         ' turn int8, "values" int8[])'
     ),
+    "CREATE TEMPORARY TABLE IF NOT EXISTS pgmend_found (relid oid, place tid)",
     "CREATE INDEX IF NOT EXISTS pgmend_count_turn ON pg_temp.pgmend_count (turn)",
 )
 
@@ -72,7 +75,7 @@ def recount(
     for statement in _TEMPORARY:
         writer.rows(statement)
     with writer.writing(BY_HASH):
-        writer.rows("TRUNCATE pg_temp.pgmend_touched, pg_temp.pgmend_count")
+        writer.rows("TRUNCATE pg_temp.pgmend_touched, pg_temp.pgmend_count, pg_temp.pgmend_found")
         touched = [
             _touch(writer, around, counter, number, runs)
             for number, counter in enumerate(counters)
@@ -91,14 +94,16 @@ def recount(
                 fingerprint="",
                 reason=reason,
             )
-    with writer.writing({**BY_ID, "enable_hashjoin": "on", "work_mem": "64MB"}):
+    with writer.writing({**BY_ID, "work_mem": "64MB"}):
         writer.rows("ANALYZE pg_temp.pgmend_touched")
-        query = _by_index(writer, around, table, counters, survey)
-        if query is None:
-            # Without an open index everything is read once, by hash.
-            writer.set_local(BY_HEAP)
-            query = _counted(around, table, counters, *_by_reading(around, counters))
-        writer.rows(query)
+        found = _look_up(writer, around, table, counters, survey)
+        # Without an open index everything is read once, by hash.
+        writer.set_local(BY_PLACE if found else BY_HEAP)
+        reads = _looked_up(around, counters) if found else _read(around, counters)
+        rows = f"{table.source} t"
+        if found:
+            rows = f"{_FOUND.format(table.oid)} s JOIN {rows} ON t.ctid = s.place"
+        writer.rows(_counted(around, table, counters, reads, rows))
     changed = _change(writer, table, counters, run)
     with writer.writing():
         writer.rows(
@@ -138,70 +143,91 @@ def _touch(
     )
 
 
-def _by_reading(
-    around: Surroundings, counters: Sequence[Counter]
-) -> tuple[list[str], list[str]]:
-    """Write what is read, once for all counters of a table, and where each counts its rows."""
-    read: dict[str, tuple[str, list[str]]] = {}
-    sources = []
+def _read(around: Surroundings, counters: Sequence[Counter]) -> dict[str, str]:
+    """Write how each table that is counted is read, once for all counters."""
+    tests: dict[str, list[str]] = {}
     for number, counter in enumerate(counters):
         of = around.relation(around.find(quoted(counter.of)))
-        name, tests = read.setdefault(of.source, (f"r{number}", []))
-        tests.append(f"{of.column(counter.by).sql} IN (SELECT id FROM w{number})")
-        sources.append(f"{name} WHERE {tests[-1]}")
-    reads = [
-        f"{name} AS MATERIALIZED (SELECT * FROM {source} WHERE {' OR '.join(tests)})"
-        for source, (name, tests) in read.items()
-    ]
-    return reads, sources
+        tests.setdefault(of.source, []).append(
+            f"{of.column(counter.by).sql} IN (SELECT id FROM w{number})"
+        )
+    return {
+        source: f"SELECT * FROM {source} WHERE {' OR '.join(some)}"
+        for source, some in tests.items()
+    }
 
 
-def _by_index(
+def _looked_up(around: Surroundings, counters: Sequence[Counter]) -> dict[str, str]:
+    """Write how the rows of each table that is counted are reached that were looked up."""
+    reads = {}
+    for counter in counters:
+        of = around.relation(around.find(quoted(counter.of)))
+        reads[of.source] = (
+            f"SELECT r.* FROM {_FOUND.format(of.oid)} s JOIN {of.source} r ON r.ctid = s.place"
+        )
+    return reads
+
+
+def _look_up(
     writer: Writer,
     around: Surroundings,
     table: Relation,
     counters: Sequence[Counter],
     survey: Survey,
-) -> str | None:
-    """Write the statement that counts by indexes that a survey found good, if there are such."""
-    indexes, sources = set(), []
+) -> bool:
+    """Look up the rows to count, and where numbers are kept, by indexes that a survey found good.
+
+    Returns False where there is none for some of them; nothing of it counts then.
+    """
+    if not survey.columns:
+        return False
+    asked: dict[int, tuple[Relation, list[Sought]]] = {}
     for number, counter in enumerate(counters):
+        ids = [
+            id_
+            for (id_,) in writer.rows(
+                "SELECT DISTINCT id FROM pg_temp.pgmend_touched WHERE n = $1::int4", [number]
+            )
+        ]
         of = around.relation(around.find(quoted(counter.of)))
-        (listed,) = writer.row(
-            "SELECT coalesce(pg_catalog.array_agg(DISTINCT id), '{}') FROM pg_temp.pgmend_touched"
-            " WHERE n = $1::int4",
-            [number],
-        )
-        for oid, column in (of.oid, counter.by), (table.oid, counter.key):
-            index = survey.index_for(oid, column, listed)
-            if index is None:
-                return None
-            indexes.add(index)
-        sources.append(
-            f"{of.source} WHERE {of.column(counter.by).sql}"
-            f" = ANY (ARRAY(SELECT id FROM w{number}))"
-        )
-    query = _counted(around, table, counters, [], sources)
-    used = indexes_read(writer, query, [], beside=["pgmend_touched"])
-    return query if used is not None and used <= indexes else None
+        for relation, column in (of, counter.by), (table, counter.key):
+            base = relation.column(column).base
+            kind = compared_as(base, base)
+            if kind is None:
+                return False
+            _, sought = asked.setdefault(relation.oid, (relation, []))
+            sought.append(
+                Sought(column=column, kind=kind, ids=ids, parameter=len(sought) + 1)
+            )
+    note_written(writer, survey)
+    for relation, sought in asked.values():
+        found = lookup(survey, relation, sought)
+        params = [array(one.ids) for one in sought]
+        if found is None or not goes_by(writer, found.query, params, found):
+            return False
+        writer.rows(f"INSERT INTO pg_temp.pgmend_found {found.query}", params)
+    return True
 
 
 def _counted(
     around: Surroundings,
     table: Relation,
     counters: Sequence[Counter],
-    reads: Sequence[str],
-    sources: Sequence[str],
+    reads: Mapping[str, str],
+    rows: str,
 ) -> str:
     """Write the statement that counts, and notes which rows are to be changed to what.
 
-    ``reads`` are further parts of its WITH, ``sources`` what each counter counts.
+    ``reads`` are the queries for what is counted, by the table; ``rows`` gives the rows ``t``
+    in which numbers are kept.
     """
     key = table.column(counters[0].key)
     id_type = key.base
     parts, counts, joins, values, differs = [], [], [], [], []
-    for number, (counter, source) in enumerate(zip(counters, sources, strict=True)):
-        by = quoted(counter.by)
+    names = {source: f"r{number}" for number, source in enumerate(reads)}
+    for number, counter in enumerate(counters):
+        of = around.relation(around.find(quoted(counter.of)))
+        by = of.column(counter.by).sql
         where = f" AND ({counter.where}\n)" if counter.where else ""
         only = ""
         if counter.parent is not None:
@@ -216,7 +242,8 @@ def _counted(
         )
         counts.append(
             f"c{number} AS MATERIALIZED (SELECT {by} AS id, count(*) AS n"
-            f" FROM {source}{where} GROUP BY {by})"
+            f" FROM {names[of.source]} WHERE {by} IN (SELECT id FROM w{number}){where}"
+            f" GROUP BY {by})"
         )
         joins.append(
             f"LEFT JOIN w{number} ON w{number}.id = t.{key.sql}"
@@ -228,11 +255,12 @@ def _counted(
         )
         values.append(value)
         differs.append(f"t.{column} IS DISTINCT FROM {value}")
+    parts += [f"{names[source]} AS MATERIALIZED ({read})" for source, read in reads.items()]
     touched = " UNION ".join(f"SELECT id FROM w{number}" for number in range(len(counters)))
     return (
-        f"WITH {', '.join([*parts, *reads, *counts])} INSERT INTO pg_temp.pgmend_count"
+        f"WITH {', '.join([*parts, *counts])} INSERT INTO pg_temp.pgmend_count"
         " SELECT t.tableoid, t.ctid, t.xmin::text, row_number() OVER (ORDER BY t.tableoid, t.ctid),"
-        f" ARRAY[{', '.join(values)}]::int8[] FROM ({touched}) w JOIN {table.source} t"
+        f" ARRAY[{', '.join(values)}]::int8[] FROM {rows} JOIN ({touched}) w"
         f" ON t.{key.sql} = w.id {' '.join(joins)} WHERE {' OR '.join(differs)}"
     )
 

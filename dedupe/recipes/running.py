@@ -89,11 +89,12 @@ def run_recipe(
     ``defaults`` whatever is open is decided as the recipe says. ``live``: others may be
     connected and workers run. ``redis`` is the URL of the Redis that knows the application's
     workers (needs redis-py, the extra ``redis``), ``redis_namespace`` what its keys begin with.
-    ``reason`` is journaled. ``on_progress`` is called with the step or table and its progress;
-    ``stop`` ends it at a safe point.
+    ``reason`` is journaled. ``on_progress`` is called with the step or table, or ``survey``, and
+    its progress, by one thread at a time, not always this one; ``stop`` ends it at a safe point.
 
     Reads every table of the recipe once for all its keys, and again after its repair; tables
-    whose keys may be too long for an index once more. Writes as ``repair`` does, each step with
+    whose keys may be too long for an index once more, and so, with nobody else connected, large
+    tables that point at duplicates. Writes as ``repair`` does, each step with
     a run of its own in the journal. Memory: that of one scan or one repair.
 
     Raises RecipeDoesNotFit, RunMismatch (the directory is another recipe's, or other
@@ -174,11 +175,10 @@ def _planned(
             lambda: failed.is_set() or work.stopping(),
         )
         try:
-            plans = work.plans(fit, runs)
+            return work.plans(fit, runs), looking.result()
         except BaseException:
             failed.set()
             raise
-        return plans, looking.result()
 
 
 def _not_ready(reasons: tuple[str, ...]) -> NotReady:

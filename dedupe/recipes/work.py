@@ -31,6 +31,8 @@ from ..repair.uniqueindex import is_set_aside, set_aside
 from ..scan.checkpoint import sync_directory
 from ..scan.directory import PLAN_FILE, plain_name
 from ..scan.keys import usable_keys
+from ..scan.options import Options
+from ..scan.pace import MEMORY_MIN, parse_size
 from ..scan.run import Run
 from ..scan.scanner import scan
 from ..scan.splitting import run_of_key
@@ -180,8 +182,10 @@ class Work:
     def scans(self, keys: list[RecipeKey]) -> Mapping[str, tuple[Run, list[MatchKey]]]:
         """Scan every table once for all of its keys; what is scanned already stays.
 
-        Small tables several at a time: of these little of the time is reading.
+        Small tables several at a time, which share the memory: of these little of the time is
+        reading.
         """
+        Options.of(order="auto", jobs=self._jobs, memory=self._memory, nice=self._nice)
         around = self._around
         asked: dict[str, list[MatchKey]] = {}
         for key in keys:
@@ -190,17 +194,23 @@ class Work:
         # The scans may take hours, in which anything can become another thing.
         self._forget_catalogs()
         found = {
-            name: self._scan(name, asked[name], self._jobs) for name in asked if name not in small
+            name: self._scan(name, asked[name], self._jobs, self._memory)
+            for name in asked if name not in small
         }
-        with ThreadPoolExecutor(self._jobs) as pool:
-            waiting = {name: pool.submit(self._scan, name, asked[name], 1) for name in small}
+        memory = parse_size(self._memory)
+        at_once = max(1, min(self._jobs, memory // MEMORY_MIN))
+        with ThreadPoolExecutor(at_once) as pool:
+            share = 1, memory // at_once
+            waiting = {name: pool.submit(self._scan, name, asked[name], *share) for name in small}
             try:
                 return found | {name: one.result() for name, one in waiting.items()}
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
 
-    def _scan(self, table: str, asked: list[MatchKey], jobs: int) -> tuple[Run, list[MatchKey]]:
+    def _scan(
+        self, table: str, asked: list[MatchKey], jobs: int, memory: int | str
+    ) -> tuple[Run, list[MatchKey]]:
         usable, refused = usable_keys(self._database, asked)
         for _, error in refused:
             raise error
@@ -209,7 +219,7 @@ class Work:
             usable,
             self._path / "scans" / plain_name(table),
             jobs=jobs,
-            memory=self._memory,
+            memory=memory,
             nice=self._nice,
             on_progress=partial(self._follow, table),
         )

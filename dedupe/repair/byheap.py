@@ -3,7 +3,8 @@
 A level of a batch begins with that reading. It looks for the ids of the rows that go, and of
 those that stay in their place where a moved row could become equal to one of theirs; what it
 saw is kept by address (``pgmend_seen``), and the statements of the level go to these addresses.
-No index has to be proved, and nothing is asked about a child in which nothing was seen. From
+No index has to be proved, and nothing is asked about a child in which nothing was seen. Where a
+survey covers all that is looked for in a child, lookups take the place of its reading. From
 the reading to the end of the batch the child's lock keeps writers out, so nothing can slip in
 between. See docs/decisions/heap-search.md.
 
@@ -20,10 +21,10 @@ from collections.abc import Mapping, Sequence
 from ..key import ResolvedKey
 from ..references import References
 from ..relation import ChildKey, Relation
-from ..scan.explain import indexes_read
 from ..surroundings import Reference
 from ..table import quoted
 from ..writer import Writer
+from .lookups import Sought, goes_by, lookup, note_written
 from .pointing import LOSER, MOVE, at, elements_match, held, id_type, ids_in
 from .searching import BY_HEAP, BY_ID, BY_PLACE, NOT_LOST, NOT_MOVED, rows_by_join
 from .survey import Survey
@@ -34,7 +35,7 @@ _ROW = '"pgmend row"'
 
 
 class ByHeap:
-    """By reading the heap of each child, whatever its indexes say."""
+    """By reading the heap of each child, or by indexes that a survey found good for just that."""
 
     #: Nobody else analyzes temporary tables, and what is taken for small is not hashed.
     refresh: Sequence[str] = (f"ANALYZE {LOSER}", f"ANALYZE {MOVE}")
@@ -89,6 +90,9 @@ class ByHeap:
             return
         sources = ", ".join(self._relations[oid].source for oid in reading)
         writer.rows(f"LOCK TABLE {sources} IN SHARE ROW EXCLUSIVE MODE")
+        if level == 0 and self._survey.columns:
+            writer.set_local(BY_ID)
+            note_written(writer, self._survey)
         writer.set_local(BY_PLACE)
         ids = {
             parent: self._ids_of(writer, level, *parent)
@@ -163,23 +167,18 @@ class ByHeap:
         params: Sequence[object],
     ) -> str | None:
         """Write the same query by indexes that a survey found good; None where one is missing."""
-        indexes = set()
-        rows = []
-        for n, (r, listed) in enumerate(asked, 3):
-            index = self._survey.index_for(r.child, r.columns[0], ids_in(listed))
-            if index is None:
-                return None
-            indexes.add(index)
-            child, kind = self._relations[r.child], self._ids[r.number]
-            # The survey asked for the column alone: rows of another type do no harm.
-            rows.append(
-                f"SELECT c.tableoid, c.ctid FROM pg_catalog.unnest(${n}::{kind}[]) i (id)"
-                f" JOIN {child.source} c ON c.{child.column(r.columns[0]).sql}"
-                " OPERATOR(pg_catalog.=) i.id"
+        # The survey asked for the column alone: rows of another type do no harm.
+        sought = [
+            Sought(
+                column=r.columns[0], kind=self._ids[r.number], ids=ids_in(listed), parameter=n
             )
-        query = f"SELECT $1::int8, $2::int4, s.* FROM ({' UNION '.join(rows)}) s"
-        used = indexes_read(writer, query, params)
-        return query if used is not None and used <= indexes else None
+            for n, (r, listed) in enumerate(asked, 3)
+        ]
+        found = lookup(self._survey, self._relations[asked[0][0].child], sought)
+        if found is None:
+            return None
+        query = f"SELECT $1::int8, $2::int4, s.* FROM ({found.query}) s"
+        return query if goes_by(writer, query, params, found) else None
 
     def may_find(self, reference: Reference) -> bool:
         """Tell whether rows may point at losers by this reference; ``look`` came before."""

@@ -6,21 +6,22 @@ left out here. Tables that are quicker to read are read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 
-from ..errors import PermissionDenied, UnreadableData
+from ..errors import DedupeError, PermissionDenied, QueryFailed
 from ..plan import Plan
 from ..references import References
 from ..relation import Relation
-from ..scan.explain import indexes_read
+from ..scan.explain import indexes_by_alias
 from ..session import Session
+from ..surroundings import Reference
 from .pointing import array, held, id_type
 from .searching import BY_HEAP, BY_ID
 
 #: oid of a table and one of its columns
 Column = tuple[int, str]
-#: what is asked of a table that cannot be read, or by an index that cannot be, is left out
-UNREADABLE = (UnreadableData, PermissionDenied)
+_CANCELED = "57014"
 #: of a heap, what takes as long to read as an id to look up in a cached index
 _BYTES_AN_ID = 2048
 
@@ -30,25 +31,40 @@ def is_large(relation: Relation, ids: int) -> bool:
     return not relation.partitioned and ids * _BYTES_AN_ID < relation.bytes
 
 
+def may_be_left_out(error: DedupeError) -> bool:
+    """Tell whether what the server refused is one table or index, and not the whole work."""
+    refused = isinstance(error, QueryFailed | PermissionDenied)
+    return refused and error.facts.get("sqlstate") != _CANCELED
+
+
 def involved_ids(
-    session: Session, plans: Sequence[tuple[Plan, Sequence[References]]], most: int
+    session: Session,
+    plans: Sequence[tuple[Plan, Sequence[References]]],
+    most: int,
+    check_stop: Callable[[], None],
 ) -> dict[Column, frozenset[str]]:
-    """Return the ids of all rows that plans may touch, as texts, by the column that is referenced.
+    """Return the ids of the rows that plans may touch, as texts, by the column referenced.
 
     Each plan comes with the references of its policies. Plain ids alone: integers and uuids;
-    partitioned tables are left out. Nothing where there are more than ``most`` ids in all.
-    Raises PlanError and what the driver raises, translated.
+    partitioned tables are left out, and plans of more than ``most`` rows. Nothing where there are
+    more than ``most`` ids in all, and what unproved indexes do not show is not there.
+    ``check_stop`` may raise between two statements. Raises PlanError and what the driver raises,
+    translated.
     """
     found: dict[Column, set[str]] = {}
     for plan, pointing in plans:
-        if 2 * plan.losers > most:
-            return {}
-        places = [place for _, _, rows in plan.run.addresses(plan.key) for _, place, _ in rows]
+        rows = (place for _, _, some in plan.run.addresses(plan.key) for _, place, _ in some)
+        places = list(islice(rows, most + 1))
+        if len(places) > most:
+            continue
         for references in pointing:
+            following = _Following(session, references, most, check_stop)
             try:
                 with session.transaction():
-                    known = _Following(session, references, most).follow(places)
-            except UNREADABLE:
+                    known = following.follow(places)
+            except DedupeError as error:
+                if not may_be_left_out(error):
+                    raise
                 continue
             for column, ids in known.items():
                 found.setdefault(column, set()).update(ids)
@@ -60,7 +76,14 @@ def involved_ids(
 class _Following:
     """One policy's references, followed from the rows of its groups."""
 
-    def __init__(self, session: Session, references: References, most: int) -> None:
+    def __init__(
+        self,
+        session: Session,
+        references: References,
+        most: int,
+        check_stop: Callable[[], None],
+    ) -> None:
+        self._check_stop = check_stop
         self._session = session
         self._references = references
         self._most = most
@@ -89,32 +112,44 @@ class _Following:
                 [places],
             ),
         )
-        while waiting and sum(map(len, self._known.values())) <= self._most:
+        while waiting and self._room():
             parent, column = target = next(iter(waiting))
             ids = waiting.pop(target)
             for r in self._references.to(parent):
                 kind = id_type(r, self._references.relations)
                 if kind is None or r.parent_columns[0] != column or not self._targets.get(r.child):
                     continue
-                child = self._references.relations[r.child]
-                query = (
-                    f"SELECT {self._listed(child)} FROM pg_catalog.unnest($1::{kind}[]) i (id)"
-                    f" JOIN {child.source} r ON r.{child.column(r.columns[0]).sql}"
-                    f" OPERATOR(pg_catalog.=) i.id WHERE ({held(r, child, 'r')}) IS NOT NULL"
-                )
-                for one, new in self._fresh(child.oid, self._asked(child, query, ids)).items():
+                for one, new in self._fresh(r.child, self._follow_one(r, kind, ids)).items():
                     waiting[one] = waiting.get(one, set()) | new
         return self._known
 
-    def _asked(self, child: Relation, query: str, ids: set[str]) -> list[tuple[str | None, ...]]:
-        """Ask by an index where that is quicker; of a large table without one, nothing."""
+    def _room(self) -> int:
+        """Return how many more ids may be found."""
+        return max(0, self._most + 1 - sum(map(len, self._known.values())))
+
+    def _follow_one(
+        self, r: Reference, kind: str, ids: set[str]
+    ) -> list[tuple[str | None, ...]]:
+        """Return the ids of child rows that point at some ids, as many as there is room for.
+
+        By an index where that is quicker; of a large table without one, nothing.
+        """
+        self._check_stop()
+        child = self._references.relations[r.child]
+        query = (
+            f"SELECT {self._listed(child)} FROM pg_catalog.unnest($1::{kind}[]) i (id)"
+            f" JOIN {child.source} r ON r.{child.column(r.columns[0]).sql}"
+            f" OPERATOR(pg_catalog.=) i.id WHERE ({held(r, child, 'r')}) IS NOT NULL"
+            " LIMIT $2::int8"
+        )
+        params = [array(ids), self._room()]
         if is_large(child, len(ids)):
             self._session.set_local(BY_ID)
-            if not indexes_read(self._session, query, [array(ids)]):
+            if not indexes_by_alias(self._session, query, params).get("r"):
                 return []
         else:
             self._session.set_local(BY_HEAP)
-        return self._session.rows(query, [array(ids)])
+        return self._session.rows(query, params)
 
     def _fresh(
         self, table: int, rows: Iterable[tuple[str | None, ...]]

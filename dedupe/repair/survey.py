@@ -4,9 +4,8 @@ Where nobody else is connected, a repair reads the heaps of children (``byheap``
 of every batch. Before the first of several repairs a survey reads each large child once, for the
 ids of all rows in all groups and of what may go with them, and compares what its indexes find for
 the same ids. An index that finds just the same rows is good for these ids, however damaged it may
-be elsewhere: the server descends to one place for each of them, whether it looks for an entry or
-puts a new one there. So the repairs go by it, and read the heap for any other id.
-See docs/decisions/survey.md.
+be elsewhere. So the repairs go by it for what is as it was then, and read the heap for any other
+id (``lookups``). See docs/decisions/survey.md.
 
 Sources: https://www.postgresql.org/docs/current/btree.html,
 https://www.postgresql.org/docs/current/sql-explain.html
@@ -14,20 +13,24 @@ https://www.postgresql.org/docs/current/sql-explain.html
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from ..connect import Database
+from ..errors import DedupeError
+from ..journal import last_entry
 from ..plan import Plan
 from ..references import References
 from ..relation import Relation
-from ..scan.explain import indexes_read
+from ..scan.explain import indexes_by_alias
 from ..session import Session
-from .involved import UNREADABLE, Column, involved_ids, is_large
+from .involved import Column, involved_ids, is_large, may_be_left_out
 from .pointing import array, compared_as, id_type
 from .searching import BY_ID
 from .telling import Telling
+from .triggers import users_have_triggers
 
 #: ids that a survey looks for at most: with more of them, reading the heaps is no detour
 _MOST_IDS = 100_000
@@ -36,7 +39,7 @@ _STRETCH = 128 << 20
 _SESSIONS = 2
 _COUNT = "pg_catalog.count(*)"
 _SUM = "pg_catalog.sum(pg_catalog.hashtidextended(c.ctid, 0))"
-_BY_PLACE: Mapping[str, str] = {
+_BY_STRETCH: Mapping[str, str] = {
     "enable_tidscan": "on", "enable_indexscan": "off", "enable_bitmapscan": "off",
 }
 
@@ -56,6 +59,8 @@ class Survey:
     """Which ids were looked for in which columns, and by which indexes they can be."""
 
     columns: Mapping[Column, Trusted] = field(default_factory=dict)
+    #: the journal's last entry before it: what is in it since then was written since then
+    since: int = 0
 
     def index_for(self, table: int, column: str, ids: Iterable[str]) -> str | None:
         """Return the index that finds the rows of a table that hold some ids; None: the heap."""
@@ -87,28 +92,38 @@ def take_survey(
     ids are looked for as well which such rows hold.
 
     Columns of children that are quicker to read than their ids to look up are left out, and so
-    are partitioned tables and what cannot be read. Reads each other child once (two at a time, in
-    statements of 128 MB) and the rows that hold one of the ids; ACCESS SHARE. Memory: the ids, at
-    most 100,000, and a few times that while they are sent. Raises RepairStopped, PlanError,
-    and what the driver raises, translated.
+    are partitioned tables and what cannot be read. Where users have triggers or rules on a table of
+    some plan, all of it is: these may write what no journal knows of. Reads each other child once
+    (two at a time, in statements of 128 MB) and the rows that hold one of the ids; ACCESS SHARE.
+    Memory: the ids, at most 100,000, and a few times that while they are sent. Raises
+    RepairStopped, PlanError, and what the driver raises, translated.
     """
     telling.phase("surveying")
     with database.open("pgmend survey") as session:
-        asked = _asked(session, plans, counted)
+        since = last_entry(session)
+        plans = [
+            (plan, pointing) for plan, pointing in plans
+            if not users_have_triggers(session, pointing)
+        ]
+        asked = _asked(session, plans, counted, telling)
     done = dict.fromkeys(asked, 0.0)
     total = sum(one.relation.bytes for one in asked.values())
 
     def surveyed(one: _Asked) -> dict[Column, Trusted]:
-        oid = one.relation.oid
+        comparing = _Comparing(one)
         try:
             with database.open("pgmend survey") as session:
-                for done[oid] in (comparing := _Comparing(session, one)).steps():
+                for done[one.relation.oid] in comparing.steps(session):
                     telling.check_stop()
-        except UNREADABLE:
-            return {}
+                    if failed.is_set():
+                        break
+        except DedupeError as error:
+            if not may_be_left_out(error):
+                raise
         return comparing.found
 
     columns: dict[Column, Trusted] = {}
+    failed = threading.Event()
     with ThreadPoolExecutor(_SESSIONS) as pool:
         try:
             # The largest first, so that the last ones are short.
@@ -120,9 +135,10 @@ def take_survey(
                     columns |= one.result()
                 telling.share(sum(done.values()) / max(1, total))
         except BaseException:
+            failed.set()
             pool.shutdown(cancel_futures=True)
             raise
-    return Survey(columns=columns)
+    return Survey(columns=columns, since=since)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -151,6 +167,7 @@ def _asked(
     session: Session,
     plans: Sequence[tuple[Plan, Sequence[References]]],
     counted: Sequence[Counted],
+    telling: Telling,
 ) -> dict[int, _Asked]:
     """Collect what is to be looked for, table by table."""
     asked: dict[int, _Asked] = {}
@@ -160,7 +177,7 @@ def _asked(
             mine = asked.setdefault(relation.oid, _Asked(relation=relation)).columns
             mine.setdefault(column, _Ids(kind=kind)).ids.add(ids)
 
-    involved = involved_ids(session, plans, _MOST_IDS)
+    involved = involved_ids(session, plans, _MOST_IDS, telling.check_stop)
     for _, pointing in plans:
         for references in pointing:
             for r in references.references:
@@ -170,6 +187,7 @@ def _asked(
     for one in counted:
         for (table, column), ids in involved.items():
             if table == one.of.oid:
+                telling.check_stop()
                 held = _held_by(session, one, column, ids)
                 add(one.of, one.by, _kind(one.of, one.by), held)
                 add(one.kept_in, one.key, _kind(one.kept_in, one.key), held)
@@ -190,43 +208,48 @@ def _held_by(
 ) -> frozenset[str]:
     """Return the ids by which rows are counted, of the rows whose ``column`` is among ``ids``.
 
-    By an index that nobody has proved; none without one.
+    By an index that nobody has proved; none without one, nor where there are too many.
     """
     kind = _kind(counted.of, column)
     by, id_ = counted.of.column(counted.by).sql, counted.of.column(column).sql
     query = (
         f"SELECT DISTINCT r.{by}::pg_catalog.text FROM pg_catalog.unnest($1::{kind}[]) i (id)"
         f" JOIN {counted.of.source} r ON r.{id_} OPERATOR(pg_catalog.=) i.id"
-        f" WHERE r.{by} IS NOT NULL"
+        f" WHERE r.{by} IS NOT NULL LIMIT {_MOST_IDS + 1}"
     )
     try:
         with session.transaction(settings=BY_ID):
-            if not indexes_read(session, query, [array(ids)]):
+            if not indexes_by_alias(session, query, [array(ids)]).get("r"):
                 return frozenset()
-            return frozenset(held for (held,) in session.rows(query, [array(ids)]))
-    except UNREADABLE:
+            found = session.rows(query, [array(ids)])
+    except DedupeError as error:
+        if not may_be_left_out(error):
+            raise
         return frozenset()
+    return frozenset() if len(found) > _MOST_IDS else frozenset(held for (held,) in found)
 
 
 class _Comparing:
     """One child: its indexes asked for ids, and its heap read for the same ones."""
 
-    def __init__(self, session: Session, asked: _Asked) -> None:
-        self._session = session
+    def __init__(self, asked: _Asked) -> None:
         self._child = asked.relation
         self._columns = asked.columns
         #: the indexes that found the rows of the heap, once all of it is read
         self.found: dict[Column, Trusted] = {}
 
-    def steps(self) -> Iterable[int]:
+    def steps(self, session: Session) -> Iterator[int]:
         """Compare under one snapshot; gives the bytes of the heap that are read so far."""
-        session, child = self._session, self._child
+        child = self._child
         with session.transaction(repeatable=True, settings=BY_ID):
-            told = self._ask_indexes()
+            told: list[tuple[str, str, tuple[int, int]]] = []
+            for name, some in self._columns.items():
+                yield 0
+                told += self._ask_index(session, name, some)
             if not told:
                 return
             listed = [array(self._columns[name].all) for name, _, _ in told]
-            session.set_local(_BY_PLACE)
+            session.set_local(_BY_STRETCH)
             query = self._reading([name for name, _, _ in told])
             (block,) = session.row("SELECT pg_catalog.current_setting('block_size')::int")
             step, sums = _STRETCH // block, [0] * (2 * len(told))
@@ -244,23 +267,21 @@ class _Comparing:
             if expected == tuple(sums[2 * n : 2 * n + 2])
         }
 
-    def _ask_indexes(self) -> list[tuple[str, str, tuple[int, int]]]:
-        """Return column, index, and number and digest of the rows that the index finds."""
-        led = _led_by(self._session, self._child)
-        told = []
-        for name, some in self._columns.items():
-            query = (
-                f"SELECT {_COUNT}, {_SUM} FROM pg_catalog.unnest($1::{some.kind}[]) i (id)"
-                f" JOIN {self._child.source} c ON c.{self._child.column(name).sql}"
-                " OPERATOR(pg_catalog.=) i.id"
-            )
-            ids = array(some.all)
-            used = indexes_read(self._session, query, [ids]) or frozenset()
-            if len(used) == 1 and used <= led.get(name, frozenset()):
-                (index,) = used
-                count, digest = self._session.row(query, [ids])
-                told.append((name, index, (count, int(digest or 0))))
-        return told
+    def _ask_index(
+        self, session: Session, name: str, some: _Ids
+    ) -> Iterator[tuple[str, str, tuple[int, int]]]:
+        """Yield column, index, and number and digest of the rows that the index finds."""
+        query = (
+            f"SELECT {_COUNT}, {_SUM} FROM pg_catalog.unnest($1::{some.kind}[]) i (id)"
+            f" JOIN {self._child.source} c ON c.{self._child.column(name).sql}"
+            " OPERATOR(pg_catalog.=) i.id"
+        )
+        ids = array(some.all)
+        used = indexes_by_alias(session, query, [ids]).get("c", frozenset())
+        if len(used) == 1 and used <= _led_by(session, self._child, name):
+            (index,) = used
+            count, digest = session.row(query, [ids])
+            yield name, index, (count, int(digest or 0))
 
     def _reading(self, names: Sequence[str]) -> str:
         """Write the query that reads a stretch of the heap, for the ids of several columns."""
@@ -278,16 +299,16 @@ class _Comparing:
         )
 
 
-def _led_by(session: Session, child: Relation) -> dict[str, frozenset[str]]:
-    """Return the names of the btree indexes that begin with each column."""
-    return {
-        column: frozenset(names)
-        for column, names in session.rows(
-            "SELECT a.attname, pg_catalog.array_agg(x.relname) FROM pg_catalog.pg_index i"
+def _led_by(session: Session, child: Relation, column: str) -> frozenset[str]:
+    """Return the names of the btree indexes that begin with a column."""
+    return frozenset(
+        name
+        for (name,) in session.rows(
+            "SELECT x.relname FROM pg_catalog.pg_index i"
             " JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid"
             " JOIN pg_catalog.pg_am m ON m.oid = x.relam AND m.amname = 'btree'"
             " JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
-            " WHERE i.indrelid = $1::oid AND i.indisvalid GROUP BY a.attname",
-            [child.oid],
+            " WHERE i.indrelid = $1::oid AND a.attname = $2::text AND i.indisvalid",
+            [child.oid, column],
         )
-    }
+    )

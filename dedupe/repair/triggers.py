@@ -43,6 +43,11 @@ def better_off(session: Session, pointing: Sequence[References], losers: int) ->
     )
     if read > _BYTES * losers or not may_switch_off(session):
         return False
+    return not users_have_triggers(session, pointing)
+
+
+def users_have_triggers(session: Session, pointing: Sequence[References]) -> bool:
+    """Tell whether a table of some references has a trigger or rule of its users that is on."""
     family = {oid for one in pointing for r in one.relations.values() for oid in r.family}
     (users,) = session.row(
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger"
@@ -51,4 +56,4 @@ def better_off(session: Session, pointing: Sequence[References], losers: int) ->
         " WHERE ev_class = ANY ($1::int8[]::oid[]) AND ev_type <> '1' AND ev_enabled <> 'D')",
         [sorted(family)],
     )
-    return not users
+    return bool(users)

@@ -6,13 +6,11 @@ Source: https://www.postgresql.org/docs/current/sql-explain.html
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..errors import QueryFailed
 from ..session import Session
-
-_BY_HEAP = {"Seq Scan", "Tid Scan", "Tid Range Scan", "Sample Scan"}
 
 
 def check_plan(
@@ -34,17 +32,20 @@ def check_plan(
         )
 
 
-def indexes_read(
-    session: Session, query: str, params: Sequence[object], *, beside: Collection[str] = ()
-) -> frozenset[str] | None:
-    """Return the names of the indexes that a query goes by; None if it reads a table otherwise.
+def indexes_by_alias(
+    session: Session, query: str, params: Sequence[object]
+) -> dict[str, frozenset[str]]:
+    """Return the names of the indexes by which a query reads each table, by the table's alias.
 
-    Tables ``beside`` those that matter may be read in any way.
+    None of them: it is read as a whole, or by address.
     """
-    nodes = _plan(session, query, params)
-    if any(n["Node Type"] in _BY_HEAP and n["Relation Name"] not in beside for n in nodes):
-        return None
-    return frozenset(node["Index Name"] for node in nodes if "Index Name" in node)
+    found: dict[str, frozenset[str]] = {}
+    for node in _plan(session, query, params):
+        if "Alias" in node and "Relation Name" in node:
+            found[node["Alias"]] = found.get(node["Alias"], frozenset()) | {
+                below["Index Name"] for below in _nodes(node) if "Index Name" in below
+            }
+    return found
 
 
 def _plan(session: Session, query: str, params: Sequence[object]) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ PAUSE_FILE = "pause"
 #: file in the run directory whose presence makes the scan stop
 STOP_FILE = "stop"
 
-_MEMORY_MIN = 8 << 20
+MEMORY_MIN = 8 << 20
 _UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY_UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
@@ -64,7 +64,7 @@ class Budget:
         record on top); a chunk's answer is held by libpq's buffer (up to twice
         its size), libpq's result, Python's bytes and the decoded arrays.
         """
-        if memory < _MEMORY_MIN:
+        if memory < MEMORY_MIN:
             raise UsageError(
                 f"{memory} bytes of memory are too few", hint="The least is 8MiB."
             )

@@ -1,0 +1,88 @@
+"""Lookups by the indexes that a survey found good, and by the addresses written since.
+
+A lookup of an id descends to its first entry, an insertion to the place of the id and the row's
+address: in a damaged index an entry may be put where no lookup comes by. So what repairs wrote
+since the survey is found by its address, which the journal knows, and only what they left as it
+was by the index.
+
+Source: https://www.postgresql.org/docs/current/btree.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..journal import SCHEMA
+from ..relation import Relation
+from ..scan.explain import indexes_by_alias
+from ..session import Session
+from ..writer import Writer
+from .survey import Survey
+
+#: rows that were written since the survey
+_WRITTEN = "pg_temp.pgmend_written"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sought:
+    """Ids that are looked for in one column of a table."""
+
+    column: str
+    #: the type that ids are compared as
+    kind: str
+    ids: Sequence[str]
+    #: number of the parameter that holds them, an array
+    parameter: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup:
+    """A query for leaf and address of the rows of one table, each once, and what it goes by."""
+
+    query: str
+    #: the one index that the server may use, by the alias of the table
+    indexes: Mapping[str, str]
+
+
+def note_written(writer: Writer, survey: Survey) -> None:
+    """Note what was written since the survey; only inside ``writing``, before lookups."""
+    writer.rows(
+        "CREATE TEMPORARY TABLE IF NOT EXISTS pgmend_written (id int8, relid oid, place tid)"
+    )
+    writer.rows(
+        f"INSERT INTO {_WRITTEN} SELECT e.id, e.relid, e.place FROM {SCHEMA}.entry e"
+        " WHERE e.action = 'u' AND e.id >"
+        f" greatest($1::int8, (SELECT coalesce(max(id), 0) FROM {_WRITTEN}))",
+        [survey.since],
+    )
+
+
+def lookup(survey: Survey, relation: Relation, sought: Sequence[Sought]) -> Lookup | None:
+    """Write a lookup of the rows of a table that hold any of some ids; None: the heap it is."""
+    indexes, parts, tests = {}, [], []
+    for n, one in enumerate(sought):
+        index = survey.index_for(relation.oid, one.column, one.ids)
+        if index is None:
+            return None
+        name, column = f"c{n}", relation.column(one.column).sql
+        indexes[name] = index
+        parts.append(
+            f"SELECT {name}.tableoid AS relid, {name}.ctid AS place"
+            f" FROM pg_catalog.unnest(${one.parameter}::{one.kind}[]) {name}i (id)"
+            f" JOIN {relation.source} {name} ON {name}.{column} OPERATOR(pg_catalog.=) {name}i.id"
+        )
+        tests.append(
+            f"w.{column}::{one.kind} OPERATOR(pg_catalog.=) ANY (${one.parameter}::{one.kind}[])"
+        )
+    parts.append(
+        f"SELECT w.tableoid, w.ctid FROM {_WRITTEN} o JOIN {relation.source} w"
+        f" ON w.ctid = o.place WHERE o.relid = {relation.oid} AND ({' OR '.join(tests)})"
+    )
+    return Lookup(query=" UNION ".join(parts), indexes=indexes)
+
+
+def goes_by(session: Session, query: str, params: Sequence[object], found: Lookup) -> bool:
+    """Tell whether the server would carry out a query with a lookup by just its indexes."""
+    used = indexes_by_alias(session, query, params)
+    return all(used.get(alias) == frozenset({index}) for alias, index in found.indexes.items())
