@@ -219,23 +219,21 @@ def test_what_goes_with_others_is_surveyed_with_them(shop: Shop) -> None:
         PEOPLE, "people_mail", TWINS,
         then="CREATE TABLE carts (id int8 PRIMARY KEY, person int8 REFERENCES people, n int4,"
         " UNIQUE (person, n));"
-        "INSERT INTO carts SELECT 1000 * n + p.id, p.id, n FROM people p, generate_series(1, 60) n;"
+        "INSERT INTO carts SELECT 1000 * n + p.id, p.id, n FROM people p, generate_series(1, 10) n;"
         "CREATE TABLE items (id int8 PRIMARY KEY, cart int8 REFERENCES carts);"
         "CREATE INDEX by_cart ON items (cart);"
         "INSERT INTO items SELECT row_number() OVER (), c.id FROM carts c, generate_series(1, 40)",
     )
     plan = shop.planned("people_mail")
     survey = surveyed(shop, plan)
-    assert indexes(shop, survey) == {
-        "carts.person": "carts_person_n_key", "items.cart": "by_cart"
-    }
+    assert indexes(shop, survey) == {"items.cart": "by_cart"}
     (carts,) = (some.ids[0] for (_, column), some in survey.columns.items() if column == "cart")
-    assert len(carts) == 40 * 60
+    assert len(carts) == 40 * 10
     shop.repaired(plan, alone=True, survey=survey)
     assert shop.rows("SELECT count(*) FROM carts UNION ALL SELECT count(*) FROM items") == [
-        50 * 60, 70 * 60 * 40
+        50 * 10, 70 * 10 * 40
     ]
-    assert shop.rows("SELECT count(*) FROM items i JOIN carts c ON c.id = i.cart") == [168000]
+    assert shop.rows("SELECT count(*) FROM items i JOIN carts c ON c.id = i.cart") == [28000]
     shop.undone(plan)
 
 

@@ -20,7 +20,7 @@ def survey_small_tables() -> None:
     involved._BYTES_AN_ID = 0
 
 
-def main(name: str, place: str, dsn: str, kill_at: int) -> None:
+def main(name: str, place: str, dsn: str, kill_at: int, *, live: bool) -> None:
     """Carry the recipe out; SIGKILL before statement ``kill_at``, of whatever thread."""
     execute, turn = psycopg.Connection.execute, threading.Lock()
     asked = 0
@@ -35,9 +35,11 @@ def main(name: str, place: str, dsn: str, kill_at: int) -> None:
 
     psycopg.Connection.execute = counted  # type: ignore[method-assign]
     survey_small_tables()
-    done = run_recipe(load_recipe(name), place, dsn, defaults=True, execute=True, reason="a test")
+    done = run_recipe(
+        load_recipe(name), place, dsn, live=live, defaults=True, execute=True, reason="a test"
+    )
     print(done.status, asked)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), live=sys.argv[5] == "live")

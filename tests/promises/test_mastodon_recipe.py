@@ -88,7 +88,15 @@ def journaled(dsn: str) -> set[tuple[str, str]]:
         }
 
 
-@pytest.mark.parametrize(("release", "live"), [("3.5.3", False), ("4.7", True)])
+@pytest.mark.parametrize(
+    ("release", "live"),
+    [
+        ("3.5.3", False),
+        ("4.7", True),
+        pytest.param("3.5.3", True, marks=pytest.mark.slow),
+        pytest.param("4.7", False, marks=pytest.mark.slow),
+    ],
+)
 def test_all_that_is_damaged_is_repaired_and_can_be_taken_back(
     database: str, release: Release, live: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,8 +135,9 @@ def test_all_that_is_damaged_is_repaired_and_can_be_taken_back(
 
 
 @pytest.mark.grows
+@pytest.mark.parametrize("live", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_it_goes_on_to_the_same_end(
-    instance: tuple[str, str], lab: Server, tmp_path: Path
+    instance: tuple[str, str], lab: Server, tmp_path: Path, live: bool
 ) -> None:
     """Scenario: SIGKILL of the client, again and again; the same command each time.
     Outcome: the database is the one that a run without kills leaves.
@@ -137,14 +146,14 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_end(
     dsn, copy = instance
     manifest: Manifest = make_instance(dsn, "4.7", statuses=300, seed=SEED)
     other = lab.create_database(copy, template=psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
-    code, printed = carried_out(other, tmp_path / "whole", 0)
+    code, printed = carried_out(other, tmp_path / "whole", 0, live=live)
     assert (code, printed[:1]) == (0, ["repaired"])
     draw = random.Random(SEED)
     statements, kills = int(printed[1]), 0
     while True:
         # Later calls have less to do: short ones first, so that there are enough of them.
         after = draw.randrange(1, 2 * statements // KILLS) if kills < KILLS else 0
-        code, printed = carried_out(dsn, tmp_path / "killed", after)
+        code, printed = carried_out(dsn, tmp_path / "killed", after, live=live)
         if code != -signal.SIGKILL:
             break
         kills += 1
@@ -154,10 +163,13 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_end(
     assert state(dsn) == state(other)
 
 
-def carried_out(dsn: str, place: Path, kill_at: int) -> tuple[int, list[str]]:
+def carried_out(dsn: str, place: Path, kill_at: int, *, live: bool) -> tuple[int, list[str]]:
     """Carry the recipe out in a process of its own; returns its exit code and its words."""
     done = subprocess.run(
-        [sys.executable, recipe_killer.__file__, "mastodon", str(place), dsn, str(kill_at)],
+        [
+            sys.executable, recipe_killer.__file__, "mastodon", str(place), dsn, str(kill_at),
+            "live" if live else "alone",
+        ],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

@@ -1,0 +1,175 @@
+"""Numbers kept beside what they count are counted again, by whatever tells the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from dedupe.lab.damage import Damage, damage
+from dedupe.recipes import Recipe, read_recipe, run_recipe, undo_recipe
+from dedupe.writer import Writer
+
+from ..scanning import Connection
+
+TEXT = """
+format = 1
+name = "forum"
+title = "A forum"
+
+[schema]
+tables = ["posts", "numbers"]
+
+[before]
+alone = true
+
+[[index]]
+name = "posts_uri"
+table = "posts"
+key = ["uri"]
+
+[[step]]
+id = "posts"
+table = "posts"
+index = "posts_uri"
+
+[[step.case]]
+keep = ["oldest"]
+
+[[child]]
+table = "likes"
+on_collision = "oldest"
+
+[[counter]]
+table = "numbers"
+column = "answers"
+key = "post"
+of = "posts"
+by = "answer_to"
+where = "NOT hidden"
+
+[[counter]]
+table = "numbers"
+column = "likes"
+key = "post"
+of = "likes"
+by = "post"
+"""
+RIGHT = (
+    "SELECT n.post FROM numbers n WHERE"
+    " n.answers <> (SELECT count(*) FROM posts p WHERE p.answer_to = n.post AND NOT hidden)"
+    " OR n.likes <> (SELECT count(*) FROM likes l WHERE l.post = n.post)"
+)
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    """Give a recipe for a forum."""
+    return read_recipe(TEXT, "forum.toml")
+
+
+@pytest.fixture
+def forum(database: str, db: Connection, monkeypatch: pytest.MonkeyPatch) -> Connection:
+    """Give a forum in which posts 1001 to 1020 are twins of 1 to 20; its numbers are right."""
+    monkeypatch.setattr(import_module("dedupe.repair.involved"), "_BYTES_AN_ID", 0)
+    # Else somebody is connected beside the recipe.
+    db.execute("SET application_name = 'pgmend test'")
+    db.execute(
+        """
+        CREATE TABLE posts (id int8 PRIMARY KEY, uri text, answer_to int8 REFERENCES posts,
+            hidden bool NOT NULL DEFAULT false);
+        CREATE UNIQUE INDEX posts_uri ON posts (uri);
+        CREATE UNIQUE INDEX posts_answer ON posts (answer_to, id);
+        CREATE TABLE likes (id int8 PRIMARY KEY, post int8 REFERENCES posts, who int4);
+        CREATE UNIQUE INDEX likes_post ON likes (post, who);
+        CREATE TABLE numbers (post int8 PRIMARY KEY REFERENCES posts ON DELETE CASCADE,
+            answers int8, likes int8);
+        INSERT INTO posts SELECT g, 'u' || g, CASE WHEN g > 50 THEN g % 50 + 1 END, g % 7 = 0
+            FROM generate_series(1, 200) g
+        """
+    )
+    damage(database, "posts_uri", Damage.INDEXED_TWICE, [
+        "INSERT INTO posts SELECT 1000 + g, 'u' || g, g + 30 FROM generate_series(1, 20) g"
+    ])
+    db.execute(
+        """
+        INSERT INTO posts SELECT 2000 + g, 'v' || g, 1000 + g FROM generate_series(1, 20) g;
+        INSERT INTO likes SELECT g * 100 + w, g, w FROM generate_series(1, 40) g,
+            generate_series(1, 5) w;
+        INSERT INTO likes SELECT 100000 + g * 100 + w, 1000 + g, w FROM generate_series(1, 20) g,
+            generate_series(4, 8) w;
+        INSERT INTO numbers SELECT p.id, 0, 0 FROM posts p
+        """
+    )
+    db.execute(
+        "UPDATE numbers n SET answers = (SELECT count(*) FROM posts p WHERE p.answer_to = n.post"
+        " AND NOT hidden), likes = (SELECT count(*) FROM likes l WHERE l.post = n.post)"
+    )
+    assert db.execute(RIGHT).fetchall() == []
+    return db
+
+
+@pytest.fixture
+def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect the statements by which rows to count are looked up."""
+    found: list[str] = []
+    rows = Writer.rows
+
+    def listened(
+        self: Writer, query: str, params: Sequence[object] = ()
+    ) -> list[tuple[object, ...]]:
+        if query.startswith("INSERT INTO pg_temp.pgmend_found"):
+            found.append(query)
+        return rows(self, query, params)
+
+    monkeypatch.setattr(Writer, "rows", listened)
+    return found
+
+
+def state(db: Connection) -> Mapping[str, list[tuple[object, ...]]]:
+    return {
+        table: db.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
+        for table in ("posts", "likes", "numbers")
+    }
+
+
+@pytest.mark.parametrize(
+    ("index", "lost", "by_index"),
+    [
+        (None, None, True),
+        # An answer to a post that takes no part, and to one that loses an answer.
+        ("posts_answer", "INSERT INTO posts VALUES (5000, 'x', 29)", True),
+        ("posts_answer", "INSERT INTO posts VALUES (5000, 'x', 35)", False),
+        ("likes_post", "INSERT INTO likes VALUES (500000, 5, 99)", False),
+    ],
+)
+def test_counters_are_right_whatever_an_index_lost(
+    forum: Connection, database: str, recipe: Recipe, place: Path, looked_up: list[str],
+    index: str | None, lost: str | None, by_index: bool,
+) -> None:
+    """Scenario: an index by which is counted is sound, or has lost a row that counts or not.
+    Outcome: the numbers are those of the heap; the index is used where it is good for them, and
+    undo brings all back.
+    """
+    if index is not None and lost is not None:
+        damage(database, index, Damage.LOST_ENTRIES, [lost])
+        forum.execute(
+            "UPDATE numbers n SET answers = (SELECT count(*) FILTER (WHERE p.answer_to = n.post"
+            " AND NOT hidden) FROM posts p), likes = (SELECT count(*) FILTER (WHERE l.post ="
+            " n.post) FROM likes l)"
+        )
+    forum.execute("SET enable_indexscan = off; SET enable_indexonlyscan = off;"
+                  "SET enable_bitmapscan = off")
+    before = state(forum)
+    done = run_recipe(recipe, place, database, live=False, defaults=True, execute=True, reason="x")
+    assert done.status == "repaired"
+    assert done.counted
+    assert forum.execute(RIGHT).fetchall() == []
+    gone = forum.execute("SELECT count(*) FROM posts WHERE id BETWEEN 1001 AND 1020")
+    assert gone.fetchall() == [(0,)]
+    # In posts and likes for what counts, and in numbers for where it stands.
+    assert (len(looked_up) == 3) == by_index
+    undo_recipe(place, database, execute=True)
+    assert state(forum) == before
