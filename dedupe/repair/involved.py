@@ -46,8 +46,9 @@ def involved_ids(
     """Return the ids of the rows that plans may touch, as texts, by the column referenced.
 
     Each plan comes with the references of its policies. Plain ids alone: integers and uuids;
-    partitioned tables are left out, and plans of more than ``most`` rows. Nothing where there are
-    more than ``most`` ids in all, and what unproved indexes do not show is not there.
+    partitioned tables are left out, and plans of more than ``most`` rows, or of so many that all
+    their children are quicker to read. Nothing where there are more than ``most`` ids in all, and
+    what unproved indexes do not show is not there.
     ``check_stop`` may raise between two statements. Raises PlanError and what the driver raises,
     translated.
     """
@@ -55,7 +56,7 @@ def involved_ids(
     for plan, pointing in plans:
         rows = (place for _, _, some in plan.run.addresses(plan.key) for _, place, _ in some)
         places = list(islice(rows, most + 1))
-        if len(places) > most:
+        if len(places) > most or not _pays(pointing, len(places)):
             continue
         for references in pointing:
             following = _Following(session, references, most, check_stop)
@@ -71,6 +72,11 @@ def involved_ids(
             if sum(map(len, found.values())) > most:
                 return {}
     return {column: frozenset(ids) for column, ids in found.items()}
+
+
+def _pays(pointing: Sequence[References], ids: int) -> bool:
+    """Tell whether a child of some references is slower to read than so many ids to look up."""
+    return any(is_large(one.relations[r.child], ids) for one in pointing for r in one.references)
 
 
 class _Following:

@@ -34,6 +34,8 @@ from .triggers import users_have_triggers
 
 #: ids that a survey looks for at most: with more of them, reading the heaps is no detour
 _MOST_IDS = 100_000
+#: bytes of all children together from which on reading them again and again takes long
+_LEAST_BYTES = 256 << 20
 #: bytes of a heap that one statement reads
 _STRETCH = 128 << 20
 _SESSIONS = 2
@@ -91,12 +93,13 @@ def take_survey(
     ``counted``: by these the rows that go will be counted anew, so that for their columns the
     ids are looked for as well which such rows hold.
 
-    Columns of children that are quicker to read than their ids to look up are left out, and so
-    are partitioned tables and what cannot be read. Where users have triggers or rules on a table of
-    some plan, all of it is: these may write what no journal knows of. Reads each other child once
-    (two at a time, in statements of 128 MB) and the rows that hold one of the ids; ACCESS SHARE.
-    Memory: the ids, at most 100,000, and a few times that while they are sent. Raises
-    RepairStopped, PlanError, and what the driver raises, translated.
+    Nothing is surveyed where all children together have less than 256 MB. Columns of children that
+    are quicker to read than their ids to look up are left out, and so are partitioned tables and
+    what cannot be read. Where users have triggers or rules on a table of some plan, all of it is:
+    these may write what no journal knows of. Reads each other child once (two at a time, in
+    statements of 128 MB) and the rows that hold one of the ids; ACCESS SHARE. Memory: the ids, at
+    most 100,000, and a few times that while they are sent. Raises RepairStopped, PlanError, and
+    what the driver raises, translated.
     """
     telling.phase("surveying")
     with database.open("pgmend survey") as session:
@@ -105,6 +108,8 @@ def take_survey(
             (plan, pointing) for plan, pointing in plans
             if not users_have_triggers(session, pointing)
         ]
+        if sum(_bytes(plans).values()) < _LEAST_BYTES:
+            return Survey()
         asked = _asked(session, plans, counted, telling)
     done = dict.fromkeys(asked, 0.0)
     total = sum(one.relation.bytes for one in asked.values())
@@ -139,6 +144,14 @@ def take_survey(
             pool.shutdown(cancel_futures=True)
             raise
     return Survey(columns=columns, since=since)
+
+
+def _bytes(plans: Sequence[tuple[Plan, Sequence[References]]]) -> dict[int, int]:
+    """Return the bytes of each table that points at rows of some plan."""
+    return {
+        r.child: references.relations[r.child].bytes
+        for _, pointing in plans for references in pointing for r in references.references
+    }
 
 
 @dataclass(slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from dedupe.lab.damage import Damage, damage
 from dedupe.recipes import Recipe, read_recipe, run_recipe, undo_recipe
 from dedupe.writer import Writer
 
+from ..promises.recipe_killer import SIZES
 from ..scanning import Connection
 
 TEXT = """
@@ -73,7 +74,8 @@ def recipe() -> Recipe:
 @pytest.fixture
 def forum(database: str, db: Connection, monkeypatch: pytest.MonkeyPatch) -> Connection:
     """Give a forum in which posts 1001 to 1020 are twins of 1 to 20; its numbers are right."""
-    monkeypatch.setattr(import_module("dedupe.repair.involved"), "_BYTES_AN_ID", 0)
+    for module, name in SIZES:
+        monkeypatch.setattr(import_module(f"dedupe.repair.{module}"), name, 0)
     # Else somebody is connected beside the recipe.
     db.execute("SET application_name = 'pgmend test'")
     db.execute(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 import psycopg
@@ -37,6 +38,12 @@ ORDERS = (
     " FROM generate_series(0, 19999) g;"
 )
 BY_PERSON = "CREATE INDEX by_person ON {0} (person)"
+
+
+@pytest.fixture(autouse=True)
+def small_tables_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let surveys take tables of a megabyte."""
+    monkeypatch.setattr(import_module("dedupe.repair.survey"), "_LEAST_BYTES", 0)
 
 
 def surveyed(shop: Shop, *plans: Plan, counted: Sequence[tuple[str, str, str, str]] = ()) -> Survey:
@@ -190,6 +197,14 @@ def test_other_indexes_are_none_that_could_be_trusted(shop: Shop, index: str) ->
     assert indexes(shop, survey) == {}
     shop.repaired(plan, alone=True, survey=survey)
     moved(shop)
+
+
+def test_a_small_database_is_read(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    shop.make(
+        PEOPLE, "people_mail", TWINS, then=ORDERS.format("orders") + BY_PERSON.format("orders")
+    )
+    assert surveyed(shop, shop.planned("people_mail")) == Survey()
 
 
 def test_small_tables_and_partitioned_ones_are_left_to_the_repair(shop: Shop) -> None:

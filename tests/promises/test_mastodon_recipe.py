@@ -22,6 +22,7 @@ from dedupe.lab.instance import Manifest, check, make_instance
 from dedupe.recipes import undo_recipe, verify_recipe
 
 from . import recipe_killer
+from .recipe_killer import SIZES
 
 Connection = psycopg.Connection[tuple[object, ...]]
 Release = Literal["3.5.3", "4.7"]
@@ -108,7 +109,8 @@ def test_all_that_is_damaged_is_repaired_and_can_be_taken_back(
     manifest = make_instance(database, release, statuses=300, seed=SEED)
     print(f"PGMEND_SEED={SEED}")
     before, there = state(database), ids(database)
-    monkeypatch.setattr(import_module("dedupe.repair.involved"), "_BYTES_AN_ID", 0)
+    for module, name in SIZES:
+        monkeypatch.setattr(import_module(f"dedupe.repair.{module}"), name, 0)
     recipe, place = load_recipe("mastodon"), tmp_path / "fix"
     shown = run_recipe(recipe, place, database, live=live)
     assert (shown.status, {one.id for one in shown.undecided}) == (
