@@ -267,7 +267,8 @@ def test_ids_that_are_counted_by_are_surveyed_for_that(shop: Shop) -> None:
         "INSERT INTO numbers SELECT g, 2, repeat('x', 50) FROM generate_series(0, 4999) g",
         "orders_mail",
         "INSERT INTO orders SELECT 10000 + g, 'm' || g, 700 + g FROM generate_series(1, 3) g",
-        then="CREATE TABLE notes (id int8, about int8 REFERENCES orders)",
+        then="CREATE TABLE notes (id int8, about int8 REFERENCES orders);"
+        "INSERT INTO notes SELECT g, g FROM generate_series(1, 2000) g",
     )
     plan = shop.planned("orders_mail")
     survey = surveyed(shop, plan, counted=[("orders", "friend", "numbers", "friend")])
