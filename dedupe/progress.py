@@ -73,9 +73,10 @@ class Estimate:
 class RepairProgress:
     """One look at a running repair, undo or verification."""
 
-    #: what is being done: ``surveying`` (a recipe, before its first repair), ``preparing``,
-    #: ``repairing``, ``looking again``, ``rebuilding``, ``undoing``; in a verification
-    #: ``looking for groups``, ``following references``, ``proving the index``
+    #: what is being done: ``preparing``, ``repairing``, ``looking again``, ``rebuilding``,
+    #: ``undoing``; of a recipe, before its first repair and after the last one, ``surveying``
+    #: and ``proving references``; in a verification ``looking for groups``, ``following
+    #: references``, ``proving the index``
     phase: str
     #: share of the phase that is done, 0 to 1
     fraction: float

@@ -138,6 +138,7 @@ def run_recipe(
                 work.carry_out(key, plan, reason, _behind(plans[number:]))
                 for number, (key, plan) in enumerate(plans, 1)
             ]
+            work.prove(plans)
             counted = end(
                 database, fit, path, [step.run_id for step in steps], reason,
                 alone=alone, survey=survey,

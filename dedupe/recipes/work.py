@@ -36,21 +36,23 @@ from ..scan.pace import MEMORY_MIN, parse_size
 from ..scan.run import Run
 from ..scan.scanner import scan
 from ..scan.splitting import run_of_key
-from ..session import Session
 from ..surroundings import Surroundings
 from .decisions import Decisions
 from .files import read_file, write_file
 from .fitting import Fit
 from .keys import RecipeKey, keys_of
+from .labels import comment_of, labelled
 from .recipe import Counter, Recipe
 from .rules import policies_of, policies_otherwise
 from .stepresult import StepResult, step_result
-from .surveying import survey_plans
+from .surveying import prove_references, survey_plans
 
 _SIGN = "recipe.json"
 _KEYS = "keys.json"
 #: says beside a key's run that its index, without duplicates, was built anew
 _REBUILT = "rebuilt"
+#: up to which entry of the journal every reference was proved
+_PROVED = "proved"
 #: bytes of a heap below which most of a scan's time is not spent reading
 _SMALL = 32 << 20
 OnRecipeProgress = Callable[[str, RepairProgress | Progress], None]
@@ -275,6 +277,20 @@ class Work:
             )
         return self._survey
 
+    def prove(self, plans: list[tuple[RecipeKey, Plan]]) -> None:
+        """Prove that nothing points at rows that are gone, once for what the journal holds.
+
+        Only alone: beside others each repair goes by proved indexes.
+        """
+        mark = self._path / _PROVED
+        last = str(journal.last_entry(self._around.session))
+        if self._alone and not (mark.exists() and mark.read_text() == last):
+            telling = Telling(partial(self._tell, "proof"), self._stop)
+            everything = [plan for _, plan in plans]
+            if prove_references(self._database, self._around, everything, telling):
+                mark.write_text(last)
+                sync_directory(self._path)
+
     def _check_stop(self) -> None:
         if self.stopping():
             raise stopped()
@@ -292,7 +308,7 @@ class Work:
         """
         session = self._around.session
         known = journal.find_run(session, plan.run.id)
-        if key.index is not None and is_set_aside(_comment(session, key.index)):
+        if key.index is not None and is_set_aside(comment_of(session, key.index)):
             key = replace(key, create=key.name)
         if known is None and not (plan.groups or plan.changed or key.create):
             try:
@@ -351,7 +367,7 @@ class Work:
     def _aside(self, key: RecipeKey, label: str) -> RecipeKey:
         """Set an index aside; of the key's own, return the key that makes it unique again."""
         with self._database.open_writer("pgmend recipe") as writer:
-            for index, table, _ in _labelled(writer, label):
+            for index, table, _ in labelled(writer, label):
                 set_aside(writer, index, lambda _: None)
                 self._around.forget_indexes(table)
         return replace(key, create=key.name) if label == key.index else key
@@ -378,23 +394,3 @@ class Work:
                     self._forget_catalogs()
         mark.touch()
         sync_directory(plan.run.path)
-
-
-def _comment(session: Session, label: str) -> str | None:
-    """Return the comment of an index, by schema and name."""
-    return next((comment for *_, comment in _labelled(session, label)), None)
-
-
-def _labelled(session: Session, label: str) -> list[tuple[int, int, str | None]]:
-    """Return index, table and comment."""
-    return [
-        (index, table, comment)
-        for index, table, comment in session.rows(
-            "SELECT x.oid::int8, i.indrelid::int8, pg_catalog.obj_description(x.oid, 'pg_class')"
-            " FROM pg_catalog.pg_class x JOIN pg_catalog.pg_index i ON i.indexrelid = x.oid"
-            " JOIN pg_catalog.pg_namespace n ON n.oid = x.relnamespace"
-            " WHERE n.nspname || '.' || x.relname = $1::text"
-            " AND x.relkind::text = ANY ('{i,I}')",
-            [label],
-        )
-    ]

@@ -81,6 +81,9 @@ class ByHeap:
         SHARE ROW EXCLUSIVE on the children until the transaction ends. The ids of the losers
         and of what stays in their place pass through memory.
         """
+        if level == 0 and self._survey.columns:
+            writer.set_local(BY_ID)
+            note_written(writer, self._survey)
         reading: dict[int, list[Reference]] = {}
         for r in wanted:
             if r.number in self._ids:
@@ -90,9 +93,6 @@ class ByHeap:
             return
         sources = ", ".join(self._relations[oid].source for oid in reading)
         writer.rows(f"LOCK TABLE {sources} IN SHARE ROW EXCLUSIVE MODE")
-        if level == 0 and self._survey.columns:
-            writer.set_local(BY_ID)
-            note_written(writer, self._survey)
         writer.set_local(BY_PLACE)
         ids = {
             parent: self._ids_of(writer, level, *parent)

@@ -22,6 +22,8 @@ from .survey import Survey
 
 #: rows that were written since the survey
 _WRITTEN = "pg_temp.pgmend_written"
+#: what the table is called where its rows are reached by these addresses
+_ADDRESSED = "by_address"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,16 +75,29 @@ def lookup(survey: Survey, relation: Relation, sought: Sequence[Sought]) -> Look
             f" JOIN {relation.source} {name} ON {name}.{column} OPERATOR(pg_catalog.=) {name}i.id"
         )
         tests.append(
-            f"w.{column}::{one.kind} OPERATOR(pg_catalog.=) ANY (${one.parameter}::{one.kind}[])"
+            f'w."pgmend id {n}"::{one.kind} OPERATOR(pg_catalog.=)'
+            f" ANY (${one.parameter}::{one.kind}[])"
         )
+    # OFFSET keeps the tests from being asked of an index: these rows are the ones in question.
+    columns = ", ".join(
+        f'{_ADDRESSED}.{relation.column(one.column).sql} AS "pgmend id {n}"'
+        for n, one in enumerate(sought)
+    )
     parts.append(
-        f"SELECT w.tableoid, w.ctid FROM {_WRITTEN} o JOIN {relation.source} w"
-        f" ON w.ctid = o.place WHERE o.relid = {relation.oid} AND ({' OR '.join(tests)})"
+        f'SELECT w."pgmend relid", w."pgmend place" FROM {_WRITTEN} o CROSS JOIN LATERAL'
+        f' (SELECT {_ADDRESSED}.tableoid AS "pgmend relid", {_ADDRESSED}.ctid AS "pgmend place",'
+        f" {columns} FROM {relation.source} {_ADDRESSED} WHERE {_ADDRESSED}.ctid = o.place"
+        f" OFFSET 0) w WHERE o.relid = {relation.oid} AND ({' OR '.join(tests)})"
     )
     return Lookup(query=" UNION ".join(parts), indexes=indexes)
 
 
 def goes_by(session: Session, query: str, params: Sequence[object], found: Lookup) -> bool:
-    """Tell whether the server would carry out a query with a lookup by just its indexes."""
+    """Tell whether the server would carry out a query with a lookup by just its indexes.
+
+    And reach what was written since by nothing but its address.
+    """
     used = indexes_by_alias(session, query, params)
-    return all(used.get(alias) == frozenset({index}) for alias, index in found.indexes.items())
+    wanted: dict[str, frozenset[str]] = {_ADDRESSED: frozenset()}
+    wanted |= {alias: frozenset({index}) for alias, index in found.indexes.items()}
+    return all(used.get(alias) == indexes for alias, indexes in wanted.items())

@@ -13,9 +13,7 @@ https://www.postgresql.org/docs/current/sql-explain.html
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..connect import Database
@@ -29,21 +27,15 @@ from ..session import Session
 from .involved import Column, involved_ids, is_large, may_be_left_out
 from .pointing import array, compared_as, id_type
 from .searching import BY_ID
+from .stretches import BY_STRETCH, IN_STRETCH, read_tables, stretches
 from .telling import Telling
-from .triggers import users_have_triggers
 
 #: ids that a survey looks for at most: with more of them, reading the heaps is no detour
 _MOST_IDS = 100_000
 #: bytes of all children together from which on reading them again and again takes long
 _LEAST_BYTES = 256 << 20
-#: bytes of a heap that one statement reads
-_STRETCH = 128 << 20
-_SESSIONS = 2
 _COUNT = "pg_catalog.count(*)"
 _SUM = "pg_catalog.sum(pg_catalog.hashtidextended(c.ctid, 0))"
-_BY_STRETCH: Mapping[str, str] = {
-    "enable_tidscan": "on", "enable_indexscan": "off", "enable_bitmapscan": "off",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +87,7 @@ def take_survey(
 
     Nothing is surveyed where all children together have less than 256 MB. Columns of children that
     are quicker to read than their ids to look up are left out, and so are partitioned tables and
-    what cannot be read. Where users have triggers or rules on a table of some plan, all of it is:
-    these may write what no journal knows of. Reads each other child once (two at a time, in
+    what cannot be read. Reads each other child once (two at a time, in
     statements of 128 MB) and the rows that hold one of the ids; ACCESS SHARE. Memory: the ids, at
     most 100,000, and a few times that while they are sent. Raises RepairStopped, PlanError, and
     what the driver raises, translated.
@@ -104,45 +95,24 @@ def take_survey(
     telling.phase("surveying")
     with database.open("pgmend survey") as session:
         since = last_entry(session)
-        plans = [
-            (plan, pointing) for plan, pointing in plans
-            if not users_have_triggers(session, pointing)
-        ]
         if sum(_bytes(plans).values()) < _LEAST_BYTES:
             return Survey()
         asked = _asked(session, plans, counted, telling)
-    done = dict.fromkeys(asked, 0.0)
-    total = sum(one.relation.bytes for one in asked.values())
-
-    def surveyed(one: _Asked) -> dict[Column, Trusted]:
-        comparing = _Comparing(one)
+    def surveyed(
+        session: Session, relation: Relation, tell: Callable[[int], None]
+    ) -> dict[Column, Trusted]:
         try:
-            with database.open("pgmend survey") as session:
-                for done[one.relation.oid] in comparing.steps(session):
-                    telling.check_stop()
-                    if failed.is_set():
-                        break
+            return _compared(session, asked[relation.oid], tell)
         except DedupeError as error:
             if not may_be_left_out(error):
                 raise
-        return comparing.found
+            return {}
 
     columns: dict[Column, Trusted] = {}
-    failed = threading.Event()
-    with ThreadPoolExecutor(_SESSIONS) as pool:
-        try:
-            # The largest first, so that the last ones are short.
-            largest = sorted(asked.values(), key=lambda one: -one.relation.bytes)
-            waiting = {pool.submit(surveyed, one) for one in largest}
-            while waiting:
-                finished, waiting = wait(waiting, timeout=0.2)
-                for one in finished:
-                    columns |= one.result()
-                telling.share(sum(done.values()) / max(1, total))
-        except BaseException:
-            failed.set()
-            pool.shutdown(cancel_futures=True)
-            raise
+    for found in read_tables(
+        database, [one.relation for one in asked.values()], surveyed, telling
+    ):
+        columns |= found
     return Survey(columns=columns, since=since)
 
 
@@ -242,74 +212,59 @@ def _held_by(
     return frozenset() if len(found) > _MOST_IDS else frozenset(held for (held,) in found)
 
 
-class _Comparing:
-    """One child: its indexes asked for ids, and its heap read for the same ones."""
+def _compared(
+    session: Session, asked: _Asked, tell: Callable[[int], None]
+) -> dict[Column, Trusted]:
+    """Ask the indexes of a child, and read its heap for the same ids, under one snapshot."""
+    child = asked.relation
+    told: list[tuple[str, str, tuple[int, int]]] = []
+    with session.transaction(repeatable=True, settings=BY_ID):
+        for name, some in asked.columns.items():
+            tell(0)
+            told += _ask_index(session, child, name, some)
+        if not told:
+            return {}
+        session.set_local(BY_STRETCH)
+        listed = [array(asked.columns[name].all) for name, _, _ in told]
+        query, sums = _reading(asked, [name for name, _, _ in told]), [0] * (2 * len(told))
+        for bounds, size in stretches(session, child):
+            row = session.row(query, [*bounds, *listed])
+            sums = [one + int(other or 0) for one, other in zip(sums, row, strict=True)]
+            tell(size)
+    return {
+        (child.oid, name): Trusted(index=index, ids=tuple(asked.columns[name].ids))
+        for n, (name, index, expected) in enumerate(told)
+        if expected == tuple(sums[2 * n : 2 * n + 2])
+    }
 
-    def __init__(self, asked: _Asked) -> None:
-        self._child = asked.relation
-        self._columns = asked.columns
-        #: the indexes that found the rows of the heap, once all of it is read
-        self.found: dict[Column, Trusted] = {}
 
-    def steps(self, session: Session) -> Iterator[int]:
-        """Compare under one snapshot; gives the bytes of the heap that are read so far."""
-        child = self._child
-        with session.transaction(repeatable=True, settings=BY_ID):
-            told: list[tuple[str, str, tuple[int, int]]] = []
-            for name, some in self._columns.items():
-                yield 0
-                told += self._ask_index(session, name, some)
-            if not told:
-                return
-            listed = [array(self._columns[name].all) for name, _, _ in told]
-            session.set_local(_BY_STRETCH)
-            query = self._reading([name for name, _, _ in told])
-            (block,) = session.row("SELECT pg_catalog.current_setting('block_size')::int")
-            step, sums = _STRETCH // block, [0] * (2 * len(told))
-            for first in range(0, child.bytes // block + step, step):
-                # Whatever was appended since its size was read is in the last stretch.
-                last = first + step if (first + step) * block < child.bytes else 2**32 - 1
-                row = session.row(query, [f"({first},0)", f"({last},0)", *listed])
-                sums = [one + int(other or 0) for one, other in zip(sums, row, strict=True)]
-                yield min(child.bytes, last * block)
-                if last == 2**32 - 1:
-                    break
-        self.found = {
-            (child.oid, name): Trusted(index=index, ids=tuple(self._columns[name].ids))
-            for n, (name, index, expected) in enumerate(told)
-            if expected == tuple(sums[2 * n : 2 * n + 2])
-        }
+def _ask_index(
+    session: Session, child: Relation, name: str, some: _Ids
+) -> Iterator[tuple[str, str, tuple[int, int]]]:
+    """Yield column, index, and number and digest of the rows that the index finds."""
+    query = (
+        f"SELECT {_COUNT}, {_SUM} FROM pg_catalog.unnest($1::{some.kind}[]) i (id)"
+        f" JOIN {child.source} c ON c.{child.column(name).sql} OPERATOR(pg_catalog.=) i.id"
+    )
+    ids = array(some.all)
+    used = indexes_by_alias(session, query, [ids]).get("c", frozenset())
+    if len(used) == 1 and used <= _led_by(session, child, name):
+        (index,) = used
+        count, digest = session.row(query, [ids])
+        yield name, index, (count, int(digest or 0))
 
-    def _ask_index(
-        self, session: Session, name: str, some: _Ids
-    ) -> Iterator[tuple[str, str, tuple[int, int]]]:
-        """Yield column, index, and number and digest of the rows that the index finds."""
-        query = (
-            f"SELECT {_COUNT}, {_SUM} FROM pg_catalog.unnest($1::{some.kind}[]) i (id)"
-            f" JOIN {self._child.source} c ON c.{self._child.column(name).sql}"
-            " OPERATOR(pg_catalog.=) i.id"
-        )
-        ids = array(some.all)
-        used = indexes_by_alias(session, query, [ids]).get("c", frozenset())
-        if len(used) == 1 and used <= _led_by(session, self._child, name):
-            (index,) = used
-            count, digest = session.row(query, [ids])
-            yield name, index, (count, int(digest or 0))
 
-    def _reading(self, names: Sequence[str]) -> str:
-        """Write the query that reads a stretch of the heap, for the ids of several columns."""
-        tests = []
-        for n, name in enumerate(names, 3):
-            kind, column = self._columns[name].kind, self._child.column(name).sql
-            tests.append(f"(c.{column}::{kind} OPERATOR(pg_catalog.=) ANY (${n}::{kind}[]))")
-        sums = ", ".join(
-            f"{what} FILTER (WHERE {test})" for test in tests for what in (_COUNT, _SUM)
-        )
-        return (
-            f"SELECT {sums} FROM {self._child.source} c"
-            " WHERE c.ctid OPERATOR(pg_catalog.>=) $1::pg_catalog.tid"
-            f" AND c.ctid OPERATOR(pg_catalog.<) $2::pg_catalog.tid AND ({' OR '.join(tests)})"
-        )
+def _reading(asked: _Asked, names: Sequence[str]) -> str:
+    """Write the query that reads a stretch of the heap, for the ids of several columns."""
+    tests = []
+    for n, name in enumerate(names, 3):
+        kind, column = asked.columns[name].kind, asked.relation.column(name).sql
+        tests.append(f"(c.{column}::{kind} OPERATOR(pg_catalog.=) ANY (${n}::{kind}[]))")
+    sums = ", ".join(f"{what} FILTER (WHERE {test})" for test in tests for what in (_COUNT, _SUM))
+    return (
+        f"SELECT {sums} FROM {asked.relation.source} c"
+        f" WHERE {IN_STRETCH} AND ({' OR '.join(tests)})"
+    )
 
 
 def _led_by(session: Session, child: Relation, column: str) -> frozenset[str]:

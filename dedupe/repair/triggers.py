@@ -9,7 +9,7 @@ Source: https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-S
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ..references import References
 from ..session import Session
@@ -43,17 +43,28 @@ def better_off(session: Session, pointing: Sequence[References], losers: int) ->
     )
     if read > _BYTES * losers or not may_switch_off(session):
         return False
-    return not users_have_triggers(session, pointing)
+    return not users_have_triggers(
+        session, {oid for one in pointing for r in one.relations.values() for oid in r.family}
+    )
 
 
-def users_have_triggers(session: Session, pointing: Sequence[References]) -> bool:
-    """Tell whether a table of some references has a trigger or rule of its users that is on."""
-    family = {oid for one in pointing for r in one.relations.values() for oid in r.family}
+def users_have_triggers(session: Session, tables: Collection[int]) -> bool:
+    """Tell whether one of some tables has a trigger or rule of its users that is on."""
     (users,) = session.row(
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger"
         " WHERE tgrelid = ANY ($1::int8[]::oid[]) AND NOT tgisinternal AND tgenabled <> 'D')"
         " OR EXISTS (SELECT FROM pg_catalog.pg_rewrite"
         " WHERE ev_class = ANY ($1::int8[]::oid[]) AND ev_type <> '1' AND ev_enabled <> 'D')",
-        [sorted(family)],
+        [sorted(tables)],
     )
     return bool(users)
+
+
+def updates_cascade(session: Session, tables: Collection[int]) -> bool:
+    """Tell whether a foreign key to one of some tables follows its updates (ON UPDATE)."""
+    (found,) = session.row(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f'"
+        " AND confrelid = ANY ($1::int8[]::oid[]) AND confupdtype::text = ANY ('{c,n,d}'))",
+        [sorted(tables)],
+    )
+    return bool(found)
