@@ -25,7 +25,7 @@ from ..key import MatchKey
 from ..policy import Keep, Loser, Policy, policies_to_json
 from ..relation import Relation
 from ..repair.lookups import Sought, goes_by, lookup, note_written
-from ..repair.pointing import array, at, compared_as
+from ..repair.pointing import array, at, kind_of
 from ..repair.searching import BY_HASH, BY_HEAP, BY_ID, BY_PLACE
 from ..repair.survey import Survey
 from ..surroundings import Surroundings
@@ -191,8 +191,7 @@ def _look_up(
         ]
         of = around.relation(around.find(quoted(counter.of)))
         for relation, column in (of, counter.by), (table, counter.key):
-            base = relation.column(column).base
-            kind = compared_as(base, base)
+            kind = kind_of(relation, column)
             if kind is None:
                 return False
             _, sought = asked.setdefault(relation.oid, (relation, []))

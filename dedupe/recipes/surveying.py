@@ -16,7 +16,7 @@ from ..plan import Plan
 from ..planning import known_key
 from ..references import References, load_references
 from ..relation import Relation
-from ..repair.pointing import array, held, id_type
+from ..repair.pointing import among, array, held, id_type
 from ..repair.stretches import BY_STRETCH, IN_STRETCH, read_tables, stretches
 from ..repair.survey import Counted, Survey, take_survey
 from ..repair.telling import Telling
@@ -121,10 +121,7 @@ def prove_references(
                 proof = proofs.setdefault(child.oid, _Proof(child=child))
                 proof.columns.append(r.columns[0])
                 proof.ids.append(gone[target])
-                proof.tests.append(
-                    f"(({told[0]})::{kind} OPERATOR(pg_catalog.=)"
-                    f" ANY (${len(proof.ids) + 2}::{kind}[]))"
-                )
+                proof.tests.append(among(told[0], kind, len(proof.ids) + 2))
 
     def read(session: Session, relation: Relation, tell: Callable[[int], None]) -> list[str]:
         proof = proofs[relation.oid]

@@ -25,7 +25,7 @@ from ..surroundings import Reference
 from ..table import quoted
 from ..writer import Writer
 from .lookups import Sought, goes_by, lookup, note_written
-from .pointing import LOSER, MOVE, at, elements_match, held, id_type, ids_in
+from .pointing import LOSER, MOVE, among, at, elements_match, held, id_type, ids_in
 from .searching import BY_HEAP, BY_ID, BY_PLACE, NOT_LOST, NOT_MOVED, rows_by_join
 from .survey import Survey
 
@@ -151,10 +151,7 @@ class ByHeap:
         child = self._relations[asked[0][0].child]
         tests = []
         for n, (r, _) in enumerate(asked, 3):
-            kind = self._ids[r.number]
-            tests.append(
-                f"({held(r, child, 'c')})::{kind} OPERATOR(pg_catalog.=) ANY (${n}::{kind}[])"
-            )
+            tests.append(among(held(r, child, "c"), self._ids[r.number], n))
         return (
             f"SELECT $1::int8, $2::int4, c.tableoid, c.ctid FROM {child.source} c"
             f" WHERE {' OR '.join(tests)}"

@@ -16,7 +16,7 @@ from ..relation import Relation
 from ..scan.explain import indexes_by_alias
 from ..session import Session
 from ..surroundings import Reference
-from .pointing import array, held, id_type
+from .pointing import array, held, holding, id_type
 from .searching import BY_HEAP, BY_ID
 
 #: oid of a table and one of its columns
@@ -143,9 +143,8 @@ class _Following:
         self._check_stop()
         child = self._references.relations[r.child]
         query = (
-            f"SELECT {self._listed(child)} FROM pg_catalog.unnest($1::{kind}[]) i (id)"
-            f" JOIN {child.source} r ON r.{child.column(r.columns[0]).sql}"
-            f" OPERATOR(pg_catalog.=) i.id WHERE ({held(r, child, 'r')}) IS NOT NULL"
+            f"SELECT {self._listed(child)} FROM {holding(child, r.columns[0], kind, 1, 'r')}"
+            f" WHERE ({held(r, child, 'r')}) IS NOT NULL"
             " LIMIT $2::int8"
         )
         params = [array(ids), self._room()]

@@ -18,6 +18,7 @@ from ..relation import Relation
 from ..scan.explain import indexes_by_alias
 from ..session import Session
 from ..writer import Writer
+from .pointing import among, holding
 from .survey import Survey
 
 #: rows that were written since the survey
@@ -67,17 +68,13 @@ def lookup(survey: Survey, relation: Relation, sought: Sequence[Sought]) -> Look
         index = survey.index_for(relation.oid, one.column, one.ids)
         if index is None:
             return None
-        name, column = f"c{n}", relation.column(one.column).sql
+        name = f"c{n}"
         indexes[name] = index
         parts.append(
             f"SELECT {name}.tableoid AS relid, {name}.ctid AS place"
-            f" FROM pg_catalog.unnest(${one.parameter}::{one.kind}[]) {name}i (id)"
-            f" JOIN {relation.source} {name} ON {name}.{column} OPERATOR(pg_catalog.=) {name}i.id"
+            f" FROM {holding(relation, one.column, one.kind, one.parameter, name)}"
         )
-        tests.append(
-            f'w."pgmend id {n}"::{one.kind} OPERATOR(pg_catalog.=)'
-            f" ANY (${one.parameter}::{one.kind}[])"
-        )
+        tests.append(among(f'w."pgmend id {n}"', one.kind, one.parameter))
     # OFFSET keeps the tests from being asked of an index: these rows are the ones in question.
     columns = ", ".join(
         f'{_ADDRESSED}.{relation.column(one.column).sql} AS "pgmend id {n}"'

@@ -94,6 +94,25 @@ def compared_as(one: str, other: str) -> str | None:
     return "pg_catalog.uuid" if one == other == "uuid" else None
 
 
+def kind_of(relation: Relation, column: str) -> str | None:
+    """Return the type that the ids in a column are compared as; None if they are no plain ids."""
+    base = relation.column(column).base
+    return compared_as(base, base)
+
+
+def among(value: str, kind: str, parameter: int) -> str:
+    """Write whether a value is one of the ids of a parameter, which the server hashes."""
+    return f"({value})::{kind} OPERATOR(pg_catalog.=) ANY (${parameter}::{kind}[])"
+
+
+def holding(relation: Relation, column: str, kind: str, parameter: int, alias: str) -> str:
+    """Write the rows of a table that hold an id of a parameter, for an index on the column."""
+    return (
+        f"pg_catalog.unnest(${parameter}::{kind}[]) {alias}i (id) JOIN {relation.source} {alias}"
+        f" ON {alias}.{relation.column(column).sql} OPERATOR(pg_catalog.=) {alias}i.id"
+    )
+
+
 def keepers(references: Sequence[Reference], relations: Mapping[int, Relation]) -> str:
     """Write the joins that bring in the new parent row of each reference, arrays left out."""
     joins = []

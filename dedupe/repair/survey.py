@@ -25,7 +25,7 @@ from ..relation import Relation
 from ..scan.explain import indexes_by_alias
 from ..session import Session
 from .involved import Column, involved_ids, is_large, may_be_left_out
-from .pointing import array, compared_as, id_type
+from .pointing import among, array, holding, id_type, kind_of
 from .searching import BY_ID
 from .stretches import BY_STRETCH, IN_STRETCH, read_tables, stretches
 from .telling import Telling
@@ -87,10 +87,10 @@ def take_survey(
 
     Nothing is surveyed where all children together have less than 256 MB. Columns of children that
     are quicker to read than their ids to look up are left out, and so are partitioned tables and
-    what cannot be read. Reads each other child once (two at a time, in
-    statements of 128 MB) and the rows that hold one of the ids; ACCESS SHARE. Memory: the ids, at
-    most 100,000, and a few times that while they are sent. Raises RepairStopped, PlanError, and
-    what the driver raises, translated.
+    what cannot be read. Reads each other child once (two at a time, in statements of 128 MB) and
+    the rows that hold one of the ids; ACCESS SHARE. Memory: the ids, at most 100,000, and a few
+    times that while they are sent. Raises RepairStopped, PlanError, and what the driver raises,
+    translated.
     """
     telling.phase("surveying")
     with database.open("pgmend survey") as session:
@@ -98,6 +98,7 @@ def take_survey(
         if sum(_bytes(plans).values()) < _LEAST_BYTES:
             return Survey()
         asked = _asked(session, plans, counted, telling)
+
     def surveyed(
         session: Session, relation: Relation, tell: Callable[[int], None]
     ) -> dict[Column, Trusted]:
@@ -172,18 +173,13 @@ def _asked(
             if table == one.of.oid:
                 telling.check_stop()
                 held = _held_by(session, one, column, ids)
-                add(one.of, one.by, _kind(one.of, one.by), held)
-                add(one.kept_in, one.key, _kind(one.kept_in, one.key), held)
+                add(one.of, one.by, kind_of(one.of, one.by), held)
+                add(one.kept_in, one.key, kind_of(one.kept_in, one.key), held)
     for asking in asked.values():
         for name, some in list(asking.columns.items()):
             if not is_large(asking.relation, len(some.all)):
                 del asking.columns[name]
     return {oid: asking for oid, asking in asked.items() if asking.columns}
-
-
-def _kind(relation: Relation, column: str) -> str | None:
-    base = relation.column(column).base
-    return compared_as(base, base)
 
 
 def _held_by(
@@ -193,11 +189,10 @@ def _held_by(
 
     By an index that nobody has proved; none without one, nor where there are too many.
     """
-    kind = _kind(counted.of, column)
-    by, id_ = counted.of.column(counted.by).sql, counted.of.column(column).sql
+    by, kind = counted.of.column(counted.by).sql, kind_of(counted.of, column)
     query = (
-        f"SELECT DISTINCT r.{by}::pg_catalog.text FROM pg_catalog.unnest($1::{kind}[]) i (id)"
-        f" JOIN {counted.of.source} r ON r.{id_} OPERATOR(pg_catalog.=) i.id"
+        f"SELECT DISTINCT r.{by}::pg_catalog.text"
+        f" FROM {holding(counted.of, column, str(kind), 1, 'r')}"
         f" WHERE r.{by} IS NOT NULL LIMIT {_MOST_IDS + 1}"
     )
     try:
@@ -243,8 +238,7 @@ def _ask_index(
 ) -> Iterator[tuple[str, str, tuple[int, int]]]:
     """Yield column, index, and number and digest of the rows that the index finds."""
     query = (
-        f"SELECT {_COUNT}, {_SUM} FROM pg_catalog.unnest($1::{some.kind}[]) i (id)"
-        f" JOIN {child.source} c ON c.{child.column(name).sql} OPERATOR(pg_catalog.=) i.id"
+        f"SELECT {_COUNT}, {_SUM} FROM {holding(child, name, some.kind, 1, 'c')}"
     )
     ids = array(some.all)
     used = indexes_by_alias(session, query, [ids]).get("c", frozenset())
@@ -258,8 +252,8 @@ def _reading(asked: _Asked, names: Sequence[str]) -> str:
     """Write the query that reads a stretch of the heap, for the ids of several columns."""
     tests = []
     for n, name in enumerate(names, 3):
-        kind, column = asked.columns[name].kind, asked.relation.column(name).sql
-        tests.append(f"(c.{column}::{kind} OPERATOR(pg_catalog.=) ANY (${n}::{kind}[]))")
+        column = asked.relation.column(name).sql
+        tests.append(among(f"c.{column}", asked.columns[name].kind, n))
     sums = ", ".join(f"{what} FILTER (WHERE {test})" for test in tests for what in (_COUNT, _SUM))
     return (
         f"SELECT {sums} FROM {asked.relation.source} c"
