@@ -39,9 +39,9 @@ def end(
     """Do what is left to do after the repair of all keys; returns counters made anew.
 
     Counters of the rows that ``runs`` touched are counted again, by indexes that ``survey`` found
-    good, or from the heap; indexes that are not unique
-    and suffer from the same cause are built anew, without blocking anybody unless ``alone``,
-    once for the directory; materialized views are refreshed.
+    good, or from the heap; indexes that are not unique and suffer from the same cause are built
+    anew, without blocking anybody unless ``alone``, once for the directory; materialized views are
+    refreshed.
     """
     recipe = fit.recipe
     with database.open_writer("pgmend recipe") as writer:

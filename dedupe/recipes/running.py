@@ -89,13 +89,15 @@ def run_recipe(
     ``defaults`` whatever is open is decided as the recipe says. ``live``: others may be
     connected and workers run. ``redis`` is the URL of the Redis that knows the application's
     workers (needs redis-py, the extra ``redis``), ``redis_namespace`` what its keys begin with.
-    ``reason`` is journaled. ``on_progress`` is called with the step or table, or ``survey``, and
-    its progress, by one thread at a time, not always this one; ``stop`` ends it at a safe point.
+    ``reason`` is journaled. ``on_progress`` is called with the step or table, ``survey`` or
+    ``proof``, and its progress, by one thread at a time, not always this one; ``stop`` ends it at
+    a safe point.
 
     Reads every table of the recipe once for all its keys, and again after its repair; tables
     whose keys may be too long for an index once more, and so, with nobody else connected, large
-    tables that point at duplicates. Writes as ``repair`` does, each step with
-    a run of its own in the journal. Memory: that of one scan or one repair.
+    tables that point at duplicates, and after the last repair all that point at what went. Writes
+    as ``repair`` does, each step with a run of its own in the journal. Memory: that of one scan or
+    one repair.
 
     Raises RecipeDoesNotFit, RunMismatch (the directory is another recipe's, or other
     decisions were made), NotReady (unmet preconditions, open questions; only with
