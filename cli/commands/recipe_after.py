@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from dedupe import undo_recipe, verify_recipe
+from dedupe import recipe_journal, undo_recipe, verify_recipe
 
 from .. import output, recipes
 from ..config import settings_option
 from ..exits import ExitCode
-from ..options import connection_options, execute_option, json_option, progress_options, taken_from
+from ..options import execute_option, journal_options, json_option, progress_options, taken_from
 from ..repairing import Server, watched
 from .recipe import recipe_command
 
@@ -23,7 +23,7 @@ _PLACE = click.argument("place", type=click.Path(path_type=Path, exists=True, fi
 @_PLACE
 @json_option
 @progress_options
-@connection_options
+@journal_options
 @settings_option
 @click.pass_context
 def verify_command(
@@ -37,7 +37,7 @@ def verify_command(
     **given: Any,
 ) -> int:
     """Check each step that was carried out in PLACE; exit code 1 if anything is wrong."""
-    database = taken_from(given, context.obj).open()
+    database = taken_from(given, context.obj).open(journal_schema=recipe_journal(place))
     found = watched(
         str(place),
         lambda stop, show: verify_recipe(
@@ -64,7 +64,7 @@ def verify_command(
 )
 @json_option
 @progress_options
-@connection_options
+@journal_options
 @settings_option
 @click.pass_context
 def undo_command(
@@ -80,7 +80,7 @@ def undo_command(
 ) -> int:
     """Take back each step that was carried out in PLACE; exit code 1 if rows were refused."""
     constraints = given.pop("drop_constraints")
-    database = taken_from(given, context.obj).open()
+    database = taken_from(given, context.obj).open(journal_schema=recipe_journal(place))
     Server.of(database).announce(str(place), "undo of a recipe")
     done = watched(
         str(place),

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from dedupe import load_recipe, run_recipe
+from dedupe import load_recipe, recipe_journal, run_recipe
 
 from .. import recipes
 from ..choosing import Deciding, carried_out, person_there
@@ -15,8 +15,8 @@ from ..config import settings_option
 from ..exits import ExitCode
 from ..guarding import gate_options, snapshot_reason
 from ..options import (
-    connection_options,
     execute_option,
+    journal_options,
     json_option,
     progress_options,
     redis_options,
@@ -46,7 +46,7 @@ from .recipe import recipe_command
 @click.option("--nice", type=click.FloatRange(0), default=0.0, help="Sleep this share [0].")
 @json_option
 @progress_options
-@connection_options
+@journal_options
 @settings_option
 @click.pass_context
 def run_command(
@@ -71,7 +71,7 @@ def run_command(
     where = taken_from(given, context.obj)
     read = load_recipe(recipe)
     deciding = Deciding(read, place, answers, decisions)
-    database = where.open()
+    database = where.open(journal_schema=recipe_journal(place))
     server = Server.of(database)
     server.announce(str(place), f"recipe {read.name}, {recipes.size_text(read)}")
     reason = snapshot_reason(context.obj, given, server, database, execute=execute)

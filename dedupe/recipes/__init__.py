@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .begun import recipe_journal
 from .choosing import Undecided, WaitingGroup, WaitingRow, waiting_choices
 from .decisions import Decisions, decide
 from .fitting import Fit, fit_recipe
@@ -23,6 +24,7 @@ __all__ = [
     "fit_recipe",
     "load_recipe",
     "read_recipe",
+    "recipe_journal",
     "recipe_names",
     "run_recipe",
     "undo_recipe",

@@ -25,9 +25,9 @@ from ..plan import Plan
 from ..repair.result import UndoResult
 from ..repair.undoing import undo
 from ..repair.verification import Verification, verify
-from ..scan.checkpoint import STATE_FILE
 from ..scan.owner import owned
 from ..scan.run import Run
+from .begun import journaling, step_runs
 from .choosing import Undecided, list_undecided
 from .decisions import Decisions
 from .ending import counter_runs, counters_of, end
@@ -100,18 +100,19 @@ def run_recipe(
     one repair.
 
     Raises RecipeDoesNotFit, RunMismatch (the directory is another recipe's, or other
-    decisions were made), NotReady (unmet preconditions, open questions; only with
-    ``execute``), what ``find_workers`` raises of a Redis, and what ``scan``, ``plan`` and
-    ``repair`` raise.
+    decisions were made), RefusedError (its journal is in another schema), NotReady (unmet
+    preconditions, open questions; only with ``execute``), what ``find_workers`` raises of a
+    Redis, and what ``scan``, ``plan`` and ``repair`` raise.
     """
     started = time.monotonic()
     path = Path(place)
     asked = place_of(redis, redis_namespace)
     alone = recipe.before.alone and not live
     with ExitStack() as held:
-        database = held.enter_context(connect(db).reusing())
+        database = connect(db)
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         held.enter_context(owned(path))
+        database = held.enter_context(journaling(path, database).reusing())
         work = Work(
             database, recipe, path, decisions or Decisions(), jobs, memory, nice, on_progress,
             stop, alone=alone,
@@ -201,14 +202,15 @@ def verify_recipe(
     stop: threading.Event | None = None,
 ) -> tuple[Verification, ...]:
     """Verify the repair of every step in a directory; see ``verify``."""
+    database = journaling(place, db)
     return tuple(
         verify(
             run,
-            db=db,
+            db=database,
             on_progress=None if on_progress is None else partial(on_progress, run.path.name),
             stop=stop,
         )
-        for run in _repaired(Path(place), db)
+        for run in _repaired(Path(place), database)
     )
 
 
@@ -227,14 +229,15 @@ def undo_recipe(
     refused, for what came before it is under them: mended, the same call goes on.
     """
     path = Path(place)
+    database = journaling(path, db)
     results = []
-    runs: list[Run | str] = [*_repaired(path, db), *_counted(path, db)]
+    runs: list[Run | str] = [*_repaired(path, database), *_counted(path, database)]
     for run in reversed(runs):
         name = run if isinstance(run, str) else run.path.name
         results.append(
             undo(
                 run,
-                db=db,
+                db=database,
                 execute=execute,
                 drop_constraints=drop_constraints,
                 on_progress=None if on_progress is None else partial(on_progress, name),
@@ -246,9 +249,9 @@ def undo_recipe(
     return tuple(results)
 
 
-def _counted(path: Path, db: Connectable) -> list[str]:
+def _counted(path: Path, database: Database) -> list[str]:
     """List the runs of counters that the journal knows."""
-    with connect(db).open("pgmend recipe") as session:
+    with database.open("pgmend recipe") as session:
         return [run for run in counter_runs(path) if journal.find_run(session, run) is not None]
 
 
@@ -264,10 +267,9 @@ def _shown(key: RecipeKey, plan: Plan) -> StepResult:
     return step_result(key, plan, status="sound" if nothing else "shown", left=plan.groups)
 
 
-def _repaired(place: Path, db: Connectable) -> list[Run]:
+def _repaired(place: Path, database: Database) -> list[Run]:
     """List the runs of a recipe's steps that the journal knows, in the order of their repair."""
-    runs = [Run.open(path.parent) for path in place.glob(f"steps/*/{STATE_FILE}")]
-    with connect(db).open("pgmend recipe") as session:
-        known = [(journal.find_run(session, run.id), run) for run in runs]
+    with database.open("pgmend recipe") as session:
+        known = [(journal.find_run(session, run.id), run) for run in step_runs(place)]
     begun = [(entered.started, run) for entered, run in known if entered is not None]
     return [run for _, run in sorted(begun, key=lambda one: one[0])]

@@ -126,3 +126,38 @@ def test_a_recipe_is_not_carried_out_while_workers_run(
     assert "does not answer" in done.stderr
     assert PASSWORD not in done.stderr
     assert pgmend(*write).returncode == ExitCode.USAGE
+
+
+def test_a_recipe_remembers_the_schema_of_its_journal(
+    pgmend: Command, database: str, db: Connection, tmp_path: Path
+) -> None:
+    """Scenario: --journal-schema names a schema as the recipe begins, and is left out later.
+    Outcome: it goes on, verifies and undoes by that journal, whatever the settings file says;
+    another one that the command line names is refused.
+    """
+    own = tmp_path / "own.toml"
+    own.write_text(OWN)
+    db.execute("CREATE TABLE customers (id int PRIMARY KEY, mail text)")
+    db.execute("INSERT INTO customers VALUES (1, 'a'), (2, 'a'), (3, 'b')")
+    db.execute("CREATE TABLE before AS TABLE customers")
+    place, schema = str(tmp_path / "run"), 'Audit "1"; drop'
+    run = ("recipe", "run", str(own), "--run", place, "-d", database, "--live")
+    write = (*run, "--execute", "--without-snapshot", "a test")
+    done = pgmend(*write, "--journal-schema", schema)
+    assert done.returncode == ExitCode.OK, done.stderr
+    (pgmend.where / "pgmend.toml").write_text("[repair]\njournal_schema = 'another'\n")
+    for again in (run, write, ("recipe", "verify", place, "-d", database)):
+        done = pgmend(*again, "--json")
+        assert done.returncode == ExitCode.OK, done.stderr
+        assert len(json.loads(done.stdout)["steps"]) == 1
+    undo = ("recipe", "undo", place, "-d", database, "--execute")
+    done = pgmend(*undo, "--journal-schema", "pgmend")
+    assert done.returncode == ExitCode.REFUSED
+    assert f"is in schema {schema}, not in pgmend" in done.stderr
+    done = pgmend(*undo)
+    assert done.returncode == ExitCode.OK, done.stderr
+    rows = "TABLE before EXCEPT ALL TABLE customers"
+    assert db.execute(rows).fetchall() == []
+    schemas = {name for (name,) in db.execute("SELECT nspname FROM pg_namespace").fetchall()}
+    assert schema in schemas
+    assert schemas.isdisjoint({"pgmend", "another"})
