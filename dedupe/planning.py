@@ -144,7 +144,7 @@ def plan_with(
     pointing = []
     for policy in policies:
         references = load_references(around, key, policy)
-        check_policy(session, policy, references)
+        check_policy(around, policy, references)
         pointing.append(references)
     rules = list(zip(policies, pointing, strict=True))
     planner: Planner | None = None

@@ -12,12 +12,45 @@ from .relation import Relation
 from .repair.merging import check_merge
 from .repair.pointing import matches
 from .session import Session
+from .surroundings import Surroundings
 
 
-def check_policy(session: Session, policy: Policy, references: References) -> None:
+def check_policy(around: Surroundings, policy: Policy, references: References) -> None:
     """Raise PolicyError where a rule names nothing, or cannot be carried out."""
-    _check_root(session, policy, references.relations[references.root])
-    _check_rules(session, policy, references)
+    _check_root(around.session, policy, references.relations[references.root])
+    _check_rules(around.session, policy, references)
+    _check_followers(around, policy, references)
+
+
+def _check_followers(around: Surroundings, policy: Policy, references: References) -> None:
+    """Raise PolicyError where the server would change rows because others are changed in place.
+
+    A foreign key that follows updates takes the rows of both twins along with the one that is
+    changed, and no journal would know them.
+    """
+    root = references.root
+    changed = [
+        (root, policy.merge, "merging"),
+        (root, policy.loser.columns, f"--loser {policy.loser.action}"),
+        *((r.child, r.columns, "--accept-loss") for r in references.references
+          if r.lose and r.on_loss == "null"),
+        *((one.oid, one.collision.merge, "--on-collision")
+          for one in references.relations.values()),
+    ]
+    for oid, columns, what in changed:
+        for r in around.foreign_keys(oid) if columns else ():
+            followed = [column for column in r.parent_columns if column in columns]
+            if not (followed and r.follows_updates):
+                continue
+            table, child = around.relation(oid).label, around.relation(r.child).label
+            raise PolicyError(
+                f"{what} would change {table}.{followed[0]}, and by the foreign key"
+                f" {r.constraint} (ON UPDATE {r.on_update}) the server would change rows of"
+                f" {child} with it, of both twins, and without a journal",
+                hint="Choose a rule that leaves that column alone, or recreate the foreign key as"
+                " ON UPDATE NO ACTION for the time of the repair.",
+                constraint=r.constraint,
+            )
 
 
 def _check_root(session: Session, policy: Policy, root: Relation) -> None:

@@ -54,6 +54,11 @@ class Reference:
         """Whether deleting a parent row would delete or change child rows by itself."""
         return self.on_delete in {"CASCADE", "SET NULL", "SET DEFAULT"}
 
+    @property
+    def follows_updates(self) -> bool:
+        """Whether changing a parent's referenced columns would change child rows by itself."""
+        return self.on_update in {"CASCADE", "SET NULL", "SET DEFAULT"}
+
 
 class Surroundings:
     """The catalogs as one session has met them: what it was asked once it answers from memory.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from dedupe import repair, undo
@@ -211,6 +213,50 @@ def test_a_fate_that_fits_nothing_is_refused(shop: Shop, loser: str, says: str) 
         shop.planned("t_k", loser=loser)
     assert says in refused.value.message
     assert refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("key", "how"),
+    [
+        ("t_k", {"loser": "rename:k"}),
+        ("t_k", {"loser": "blank:k"}),
+        ("t_k", {"loser": "delete", "merge": {"k": "max"}}),
+        ("t_v", {"loser": "delete", "accept_loss": ["c.k"]}),
+    ],
+)
+@pytest.mark.parametrize("follows", ["CASCADE", "SET NULL", "SET DEFAULT"])
+def test_a_change_that_a_foreign_key_would_carry_on_is_refused(
+    shop: Shop, key: str, how: dict[str, Any], follows: str
+) -> None:
+    """Scenario: a foreign key goes by the column that is changed in place, and follows updates.
+    Outcome: refused with its name, for rows of the child would change without a journal; where
+    it does not follow, the plan is made.
+    """
+    shop.make(
+        "CREATE TABLE t (id int8 PRIMARY KEY, k text, v text);"
+        "CREATE UNIQUE INDEX t_k ON t (k); CREATE UNIQUE INDEX t_v ON t (v);"
+        "CREATE TABLE c (id int8 PRIMARY KEY, k text UNIQUE,"
+        f" CONSTRAINT c_goes_by FOREIGN KEY (k) REFERENCES t (k) ON UPDATE {follows}"
+        " ON DELETE SET NULL);"
+        "CREATE TABLE g (id int8 PRIMARY KEY, k text,"
+        f" CONSTRAINT c_goes_by FOREIGN KEY (k) REFERENCES c (k) ON UPDATE {follows});"
+        "INSERT INTO t VALUES (1, 'a', 'x'), (2, 'b', 'y'); INSERT INTO c VALUES (1, 'a');"
+        "INSERT INTO g VALUES (1, 'a')",
+        key,
+        "INSERT INTO t VALUES (11, 'a', 'z')"
+        if key == "t_k"
+        else "INSERT INTO t VALUES (11, 'c', 'x')",
+    )
+    with pytest.raises(PolicyError, match="without a journal") as refused:
+        shop.planned(key, **how)
+    assert "c_goes_by" in refused.value.message
+    assert f"ON UPDATE {follows}" in refused.value.message
+    for table in ("c", "g"):
+        shop.server.execute(
+            f"ALTER TABLE {table} DROP CONSTRAINT c_goes_by, ADD CONSTRAINT c_goes_by FOREIGN KEY"
+            f" (k) REFERENCES {'t' if table == 'c' else 'c'} (k) ON DELETE SET NULL NOT VALID"
+        )
+    assert shop.planned(key, **how).groups == 1
 
 
 def test_losers_that_are_only_reported(shop: Shop) -> None:
