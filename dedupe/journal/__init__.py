@@ -14,6 +14,7 @@ from .reading import (
     journal_export,
     journal_runs,
     known_run,
+    last_deletion,
     last_entry,
 )
 from .tables import SCHEMA, database_of, ensure, exists, standing, things_in_schema
@@ -50,6 +51,7 @@ __all__ = [
     "journal_export",
     "journal_runs",
     "known_run",
+    "last_deletion",
     "last_entry",
     "next_batch",
     "standing",

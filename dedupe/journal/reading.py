@@ -82,10 +82,19 @@ def _facts(row: tuple[Any, ...]) -> dict[str, Any]:
 
 def last_entry(session: Session) -> int:
     """Return the number of the last entry that was committed, over all runs; 0: none."""
+    return _last(session, f"SELECT coalesce(max(id), 0) FROM {SCHEMA}.entry")
+
+
+def last_deletion(session: Session) -> int:
+    """Return the number of the last entry of a deleted row, over all runs; 0: none."""
+    return _last(session, f"SELECT coalesce(max(id), 0) FROM {SCHEMA}.entry WHERE action = 'd'")
+
+
+def _last(session: Session, query: str) -> int:
     if not exists(session):
         return 0
     with session.transaction(settings={"enable_indexscan": "on", "enable_indexonlyscan": "on"}):
-        (last,) = session.row(f"SELECT coalesce(max(id), 0) FROM {SCHEMA}.entry")
+        (last,) = session.row(query)
     return int(last)
 
 

@@ -6,7 +6,7 @@ https://www.postgresql.org/docs/current/ddl-constraints.html#DDL-CONSTRAINTS-FK
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .. import journal
@@ -16,13 +16,13 @@ from ..plan import Plan
 from ..planning import known_key
 from ..references import References, load_references
 from ..relation import Relation
-from ..repair.pointing import among, array, held, id_type
+from ..repair.pointing import among, held, id_type
 from ..repair.stretches import BY_STRETCH, IN_STRETCH, read_tables, stretches
 from ..repair.survey import Counted, Survey, take_survey
 from ..repair.telling import Telling
 from ..repair.triggers import updates_cascade, users_have_triggers
 from ..session import Session
-from ..surroundings import Surroundings
+from ..surroundings import Reference, Surroundings
 from ..table import quoted
 from .recipe import Counter
 
@@ -96,32 +96,18 @@ def prove_references(
     at nothing, RepairStopped, and what the driver raises, translated.
     """
     telling.phase("proving references")
-    gone: dict[tuple[int, str], str] = {}
+    asked = list(_asked(around, plans))
+    targets = {one.target: one.relations[one.reference.parent] for one in asked}
+    gone = _gone(around.session, targets, [plan.run.id for plan in plans])
+    if gone is None:
+        return False
     proofs: dict[int, _Proof] = {}
-    seen = set()
-    runs, count = [plan.run.id for plan in plans], 0
-    for plan in plans:
-        for one in _pointing(around, plan):
-            for r in one.references:
-                kind = id_type(r, one.relations)
-                child, target = one.relations[r.child], (r.parent, r.parent_columns[0])
-                if kind is None or r.twin:
-                    continue
-                told = held(r, child, "c"), child.oid, target
-                if told in seen:
-                    continue
-                seen.add(told)
-                if target not in gone:
-                    ids = _gone(around.session, one.relations[r.parent], target[1], runs)
-                    gone[target], count = array(ids), count + len(ids)
-                    if count > _MOST_IDS:
-                        return False
-                if gone[target] == array(()):
-                    continue
-                proof = proofs.setdefault(child.oid, _Proof(child=child))
-                proof.columns.append(r.columns[0])
-                proof.ids.append(gone[target])
-                proof.tests.append(among(told[0], kind, len(proof.ids) + 2))
+    for one in asked:
+        if one.target in gone:
+            proof = proofs.setdefault(one.child.oid, _Proof(child=one.child))
+            proof.columns.append(one.reference.columns[0])
+            proof.ids.append(gone[one.target])
+            proof.tests.append(among(one.held, one.kind, len(proof.ids) + 2))
 
     def read(session: Session, relation: Relation, tell: Callable[[int], None]) -> list[str]:
         proof = proofs[relation.oid]
@@ -153,17 +139,76 @@ def prove_references(
     return True
 
 
-def _gone(session: Session, table: Relation, column: str, runs: Sequence[str]) -> list[str]:
-    """Return the values of a column in the rows of a table that runs deleted."""
-    return [
-        value
-        for (value,) in session.rows(
-            "SELECT DISTINCT e.before[pg_catalog.array_position(s.columns, $1::text)]"
-            f" FROM {journal.SCHEMA}.entry e JOIN {journal.SCHEMA}.shape s ON s.run = e.run"
-            " AND s.number = e.shape WHERE e.run = ANY ($2::text[]) AND e.action = 'd'"
-            f" AND {journal.standing('e')} AND s.relid = ANY ($3::int8[]::oid[])"
-            " AND e.before[pg_catalog.array_position(s.columns, $1::text)] IS NOT NULL"
-            " LIMIT $4::int8",
-            [column, list(runs), sorted(table.family), _MOST_IDS + 1],
-        )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A reference by plain ids that is to be proved."""
+
+    reference: Reference
+    relations: Mapping[int, Relation]
+    #: what is in SQL the id that a row ``c`` of the child holds, and the type it is compared as
+    held: str
+    kind: str
+
+    @property
+    def child(self) -> Relation:
+        return self.relations[self.reference.child]
+
+    @property
+    def target(self) -> tuple[int, str]:
+        """The table and the column that it points at."""
+        return self.reference.parent, self.reference.parent_columns[0]
+
+
+def _asked(around: Surroundings, plans: Sequence[Plan]) -> Iterator[_Asked]:
+    """Give the references of all plans by plain ids, each once."""
+    seen = set()
+    for one in (one for plan in plans for one in _pointing(around, plan)):
+        for r in one.references:
+            kind = id_type(r, one.relations)
+            if kind is None or r.twin:
+                continue
+            found = _Asked(
+                reference=r, relations=one.relations, kind=kind,
+                held=held(r, one.relations[r.child], "c"),
+            )
+            told = found.held, r.child, found.target
+            if told not in seen:
+                seen.add(told)
+                yield found
+
+
+def _gone(
+    session: Session, targets: Mapping[tuple[int, str], Relation], runs: Sequence[str]
+) -> dict[tuple[int, str], str] | None:
+    """Map tables and their columns to arrays of the values that rows had which runs deleted.
+
+    None where these are too many. Reads the entries of the runs once.
+    """
+    named = [
+        (number, oid, column)
+        for number, ((_, column), table) in enumerate(targets.items())
+        for oid in sorted(table.family)
     ]
+    found = session.rows(
+        f"""
+        WITH t AS MATERIALIZED (
+            SELECT k.n, s.run, s.number, pg_catalog.array_position(s.columns, k.name) AS at
+            FROM ROWS FROM (pg_catalog.unnest($1::int4[]), pg_catalog.unnest($2::int8[]::oid[]),
+                pg_catalog.unnest($3::text[])) k (n, relid, name)
+            JOIN {journal.SCHEMA}.shape s ON s.relid = k.relid
+            WHERE s.run = ANY ($4::text[])
+        ), v AS MATERIALIZED (
+            SELECT DISTINCT t.n, e.before[t.at] AS id
+            FROM {journal.SCHEMA}.entry e JOIN t ON t.run = e.run AND t.number = e.shape
+            WHERE e.run = ANY ($4::text[]) AND e.action = 'd' AND {journal.standing('e')}
+                AND e.before[t.at] IS NOT NULL
+            LIMIT $5::int8
+        )
+        SELECT n, pg_catalog.array_agg(id)::text, count(*) FROM v GROUP BY n
+        """,
+        [*(list(one) for one in zip(*named, strict=True)), list(runs), _MOST_IDS + 1],
+    ) if named else []
+    if sum(count for *_, count in found) > _MOST_IDS:
+        return None
+    places = list(targets)
+    return {places[number]: ids for number, ids, _ in found}

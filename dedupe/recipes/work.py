@@ -51,7 +51,7 @@ _SIGN = "recipe.json"
 _KEYS = "keys.json"
 #: says beside a key's run that its index, without duplicates, was built anew
 _REBUILT = "rebuilt"
-#: up to which entry of the journal every reference was proved
+#: up to which deleted row in the journal nothing points at one
 _PROVED = "proved"
 #: bytes of a heap below which most of a scan's time is not spent reading
 _SMALL = 32 << 20
@@ -283,7 +283,7 @@ class Work:
         Only alone: beside others each repair goes by proved indexes.
         """
         mark = self._path / _PROVED
-        last = str(journal.last_entry(self._around.session))
+        last = str(journal.last_deletion(self._around.session))
         if self._alone and not (mark.exists() and mark.read_text() == last):
             telling = Telling(partial(self._tell, "proof"), self._stop)
             everything = [plan for _, plan in plans]
