@@ -26,12 +26,12 @@ TEMPORARY = tuple(
     )
 ) + tuple(
     # Nobody analyzes them, so the planner takes them for small; by index it does no harm.
-    f"CREATE INDEX IF NOT EXISTS {name}_{column} ON pg_temp.{name} ({column})"
-    for name, column in (
-        ("pgmend_locked", "place"),
-        ("pgmend_loser", "place"),
-        ("pgmend_loser", "keeper"),
-        ("pgmend_move", "place"),
+    f"CREATE INDEX IF NOT EXISTS {name}_{column} ON pg_temp.{name} ({table}, {column})"
+    for name, table, column in (
+        ("pgmend_locked", "relid", "place"),
+        ("pgmend_loser", "relid", "place"),
+        ("pgmend_loser", "keeper_relid", "keeper"),
+        ("pgmend_move", "relid", "place"),
     )
 )
 
