@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import psycopg
@@ -63,3 +64,9 @@ def shop(database: str, place: Path) -> Iterator[Shop]:
     with observer(database) as watching:
         watching.execute("CREATE EXTENSION amcheck")
         yield Shop(dsn=database, server=watching, run=place)
+
+
+@pytest.fixture
+def small_tables_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let surveys take tables of a megabyte."""
+    monkeypatch.setattr(import_module("dedupe.repair.survey"), "_LEAST_BYTES", 0)

@@ -175,3 +175,18 @@ def test_counters_are_right_whatever_an_index_lost(
     assert (len(looked_up) == 3) == by_index
     undo_recipe(place, database, execute=True)
     assert state(forum) == before
+
+
+@pytest.mark.usefixtures("forum")
+def test_a_finished_recipe_is_not_proved_again(
+    database: str, recipe: Recipe, place: Path
+) -> None:
+    """Scenario: a recipe that has counted anew is given once more."""
+    heard: list[str] = []
+    for proofs in (True, False):
+        heard.clear()
+        run_recipe(
+            recipe, place, database, defaults=True, execute=True, reason="x",
+            on_progress=lambda what, _: heard.append(what),
+        )
+        assert ("proof" in heard) == proofs
