@@ -63,9 +63,10 @@ class Watch(threading.Thread):
                 return
 
     def stop(self) -> None:
-        """Look no more."""
+        """Look once more at the files, for a short run may have ended between two looks."""
         self._ended.set()
         self.join()
+        self.disk_bytes = max(self.disk_bytes, _files(self._scratch))
 
     def peak(self) -> int:
         """Return the sum of all processes' peaks: never less than what they held together."""
