@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dedupe.errors import UsageError
 
-from .images import bare, family, pattern
+from .images import bare, family, like, pattern
 from .pieces import Text, joined, within
 from .project import Place, Project, spans_of
 from .source import Source, Span
@@ -119,7 +119,10 @@ def shared_version(project: Project) -> str:
 
 
 def change(project: Project, old: str | None, new: str) -> Change:
-    """Plan the replacement. Raises UsageError: nothing to replace, or NEW is no tag."""
+    """Plan the replacement. Raises UsageError: nothing to replace, or NEW is no tag.
+
+    Where ``old`` is not said, NEW gets or loses a leading ``v`` as the files have it.
+    """
     for name, said in (("--to", new), ("--from", old)):
         if said is not None and not _TAG.fullmatch(said):
             raise UsageError(
@@ -127,7 +130,9 @@ def change(project: Project, old: str | None, new: str) -> Change:
                 hint="A tag is up to 128 letters, digits, dots, dashes and underscores.",
             )
     whose = old
-    old = old or shared_version(project)
+    if old is None:
+        old = shared_version(project)
+        new = like(old, new)
     if bare(old) == bare(new):
         raise UsageError(f"the old and the new version are the same: {new}",
                          hint="Say another one with --to or --from.")

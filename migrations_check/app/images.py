@@ -187,6 +187,13 @@ def bare(version: str) -> str:
     return version[1:] if re.match(r"v\d", version) else version
 
 
+def like(known: str, version: str) -> str:
+    """Give a version, but no other tag, a leading ``v`` or none, as a known one has it."""
+    if not (re.match(r"v?\d", known) and re.match(r"v?\d", version)):
+        return version
+    return f"v{bare(version)}" if known.startswith("v") else bare(version)
+
+
 def _major(version: str) -> str:
     first, _, rest = version.partition(".")
     return f"{first}.{rest.partition('.')[0]}" if int(first) < 10 and rest else first

@@ -45,6 +45,22 @@ def test_every_place_of_the_story_is_replaced_and_nothing_else(tmp_path: Path) -
     assert "hush" not in found.change.diff(found.project)
 
 
+def test_the_new_version_is_written_as_the_files_write_the_old_one(tmp_path: Path) -> None:
+    """Scenario: NEW without the ``v`` of the files' tags; OLD said as well; NEW as another tag."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    files = story(tmp_path / "a")
+    plain, usual = (check_compose([files], {}, new=new) for new in ("4.0.0", "v4.0.0"))
+    assert plain.change is not None
+    assert usual.change is not None
+    assert (plain.change.new, plain.change.contents) == ("v4.0.0", usual.change.contents)
+    file = put(tmp_path / "b", compose="services: {a: {image: 'app:v3.5.3'}}\n")
+    for old, new, line in (
+        ("v3.5.3", "4.0.0", "app:4.0.0"), (None, "edge", "app:edge"), (None, "4", "app:v4"),
+    ):
+        assert line in "".join(*replaced(check_compose([file], {}, old=old, new=new)).values())
+
+
 def test_a_version_is_not_found_in_one_that_it_begins(tmp_path: Path) -> None:
     """v3.5.3 stands in v3.5.30, in v3.5.3-rc1, in v3.5.3.1, and as another release in 1.3.5.3."""
     file = put(tmp_path, compose="""\
@@ -235,10 +251,10 @@ def test_versions_that_cannot_be_replaced(
         check_compose([story(tmp_path)], {}, old=old, new=new)
 
 
-def test_a_new_version_without_the_v_is_taken_as_it_is_said(tmp_path: Path) -> None:
+def test_beside_an_old_version_the_new_one_is_taken_as_it_is_said(tmp_path: Path) -> None:
     put(tmp_path, dockerfile="FROM app:v1.0\nENV APP_VERSION=1.0\n")
     file = put(tmp_path, compose="services:\n  a: {build: .}\n")
-    found = check_compose([file], {}, new="2.0")
+    found = check_compose([file], {}, old="v1.0", new="2.0")
     assert replaced(found) == {"Dockerfile": ["FROM app:2.0"]}
     assert found.change is not None
     assert [one.at for one in found.change.mentions] == [f"{tmp_path / 'Dockerfile'}:2"]
