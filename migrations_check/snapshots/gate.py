@@ -74,7 +74,8 @@ def required(guard: Guard, database: Database, demand: Demand) -> Kept:
         told.append((f"receipt {kept.receipt.id}: {why}", kept))
     every = [*told, *reasons]
     where = database.where
-    first = every[0][0] if every else f"there is no receipt in {guard.receipts}"
+    missing = "" if guard.receipts.exists() else ", for there is no such directory"
+    first = every[0][0] if every else f"there is no receipt in {guard.receipts}{missing}"
     raise SnapshotRequired(
         f"no snapshot of {where.host}:{where.port}/{where.dbname} counts: {first}"
         + (f" (and {len(every) - 1} more)" if len(every) > 1 else ""),

@@ -101,7 +101,8 @@ def test_a_recipe_takes_a_receipt(planned: Guarded, own: Cluster) -> None:
              "-q", "-d", own.dsn("shop"), "--receipts", str(planned.receipts))
     refused = pgmend(planned, *write)
     assert refused.returncode == 4
-    assert "no snapshot of" in refused.stderr
+    there = f"there is no receipt in {planned.receipts}, for there is no such directory"
+    assert f"/shop counts: {there}" in refused.stderr
     planned.taken("pg_dump")
     done = pgmend(planned, *write)
     assert done.returncode == 0, done.stderr
