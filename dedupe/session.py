@@ -31,6 +31,7 @@ OLDEST_SERVER = 14
 #: The first block keeps the planner on the heap: an index that lies must not
 #: answer, and a parallel or sequential plan would read the whole table for
 #: each range. A session reads its pages itself, without I/O workers (PostgreSQL 18).
+#: Only tables of pgmend's own are analyzed; of these a small sample says enough.
 #: The second block fixes how values are written as text.
 PINNED: Mapping[str, str] = {
     "enable_tidscan": "on",
@@ -41,6 +42,7 @@ PINNED: Mapping[str, str] = {
     "max_parallel_workers_per_gather": "0",
     "jit": "off",
     "effective_io_concurrency": "0",
+    "default_statistics_target": "10",
     "extra_float_digits": "1",
     "DateStyle": "ISO, YMD",
     "IntervalStyle": "postgres",
