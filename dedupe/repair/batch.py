@@ -84,7 +84,7 @@ class Batches:
         """
         writer, started = self._writer, time.monotonic()
         with writer.writing(BY_HASH):
-            for name in ("locked", "loser", "move", "name", "seen"):
+            for name in ("known", "locked", "loser", "move", "name", "seen"):
                 # Emptied by a commit; there is none between savepoints.
                 writer.rows(f"DELETE FROM pg_temp.pgmend_{name}")
             mine = [self._run, round_, after, last]

@@ -31,6 +31,8 @@ from .survey import Survey
 
 #: rows that a reading saw, by child and level
 SEEN = "pg_temp.pgmend_seen"
+#: losers by the ids that others know them by, each once for every such column of its table
+KNOWN = "pg_temp.pgmend_known"
 _ROW = '"pgmend row"'
 
 
@@ -50,6 +52,15 @@ class ByHeap:
             for r in references.references
             if (kind := id_type(r, references.relations)) is not None
         }
+        #: what is pointed at by an id, numbered: a table's oid, its column, and that type
+        self._targets = {
+            target: number
+            for number, target in enumerate(
+                dict.fromkeys(
+                    self._target(r) for r in references.references if r.number in self._ids
+                )
+            )
+        }
         #: unique keys whose rows that moved ones could equal are seen by a reading
         self._seen_keys = {
             unique.index
@@ -66,6 +77,9 @@ class ByHeap:
         }
         #: children of which the present level's reading saw rows
         self._found: frozenset[int] = frozenset()
+
+    def _target(self, r: Reference) -> tuple[int, str, str]:
+        return r.parent, r.parent_columns[0], self._ids[r.number]
 
     def _sees(self, unique: ChildKey, references: Sequence[Reference]) -> bool:
         """Tell whether every row that a moved one could equal holds the id of a survivor."""
@@ -95,17 +109,16 @@ class ByHeap:
         writer.rows(f"LOCK TABLE {sources} IN SHARE ROW EXCLUSIVE MODE")
         writer.set_local(BY_PLACE)
         ids = {
-            parent: self._ids_of(writer, level, *parent)
-            for parent in dict.fromkeys(
-                (r.parent, r.parent_columns[0], self._ids[r.number])
-                for of_child in reading.values() for r in of_child
+            target: self._ids_of(writer, level, *target)
+            for target in dict.fromkeys(
+                self._target(r) for of_child in reading.values() for r in of_child
             )
         }
         found = set()
         for oid, of_child in reading.items():
             asked = []
             for r in of_child:
-                losers, keepers = ids[r.parent, r.parent_columns[0], self._ids[r.number]]
+                losers, keepers = ids[self._target(r)]
                 asked.append((r, losers))
                 if r.number in self._both and keepers is not None:
                     asked.append((r, keepers))
@@ -119,26 +132,29 @@ class ByHeap:
                 found.add(oid)
         if found:
             writer.rows(f"ANALYZE {SEEN}")
+            writer.rows(f"ANALYZE {KNOWN}")
         self._found = frozenset(found)
 
     def _ids_of(
         self, writer: Writer, level: int, parent: int, column: str, kind: str
     ) -> tuple[str, str | None]:
-        """Return the ids of a table's losers and of what stays in their place, as arrays."""
+        """Note the ids of a table's losers; return them and those of what stays, as arrays."""
         relation = self._relations[parent]
-        value = f"{relation.column(column).sql}::{kind}"
-
-        def listed(relid: str, place: str) -> str:
-            rows = f"SELECT DISTINCT {relid} AS relid, {place} AS place FROM {LOSER}"
-            return (
-                f"(SELECT pg_catalog.array_agg(p.{value})::text FROM ({rows}"
-                f" WHERE level = $1::int4) l JOIN {relation.source} p"
-                f" ON {at('p', relation, 'l.relid', 'l.place')})"
-            )
-
+        value = f"p.{relation.column(column).sql}::{kind}"
+        number = self._targets[parent, column, kind]
+        writer.rows(
+            f"INSERT INTO {KNOWN} (target, level, relid, place, keeper, grp, {_id(kind)})"
+            f" SELECT {number}, l.level, l.relid, l.place, l.keeper, l.grp, {value}"
+            f" FROM {LOSER} l JOIN {relation.source} p ON {at('p', relation, 'l.relid', 'l.place')}"
+            " WHERE l.level = $1::int4",
+            [level],
+        )
         losers, keepers = writer.row(
-            f"SELECT coalesce({listed('relid', 'place')}, '{{}}'),"
-            f" {listed('keeper_relid', 'keeper')}",
+            f"SELECT coalesce((SELECT pg_catalog.array_agg({_id(kind)})::text FROM {KNOWN}"
+            f" WHERE target = {number} AND level = $1::int4), '{{}}'),"
+            f" (SELECT pg_catalog.array_agg({value})::text FROM (SELECT DISTINCT keeper_relid,"
+            f" keeper FROM {LOSER} WHERE level = $1::int4) l JOIN {relation.source} p"
+            f" ON {at('p', relation, 'l.keeper_relid', 'l.keeper')})",
             [level],
         )
         return losers, keepers
@@ -195,18 +211,20 @@ class ByHeap:
         if reference.number not in self._ids and not array:
             return rows_by_join(reference, parent, child, of)
         mine = "l.relid AS parent_relid, l.place AS parent, l.grp"
-        losers = (
-            f"{LOSER} l JOIN {parent.source} p ON {at('p', parent, 'l.relid', 'l.place')}"
-        )
         where = f"WHERE l.level = $1::int4 AND {of}"
         if reference.number in self._ids:
+            kind, target = self._ids[reference.number], self._targets[self._target(reference)]
             return (
                 f"f AS MATERIALIZED (SELECT c.tableoid AS relid, c.ctid AS place, {mine}"
                 f" FROM {SEEN} s JOIN {child.source} c"
-                f" ON c.ctid = s.place{_leaf(child, 'c', 's')}"
-                f" JOIN ({losers}) ON {_points(reference, parent, child)} {where}"
+                f" ON c.ctid = s.place{_leaf(child, 'c', 's')} JOIN {KNOWN} l"
+                f" ON l.{_id(kind)} OPERATOR(pg_catalog.=) ({held(reference, child, 'c')})::{kind}"
+                f" {where} AND l.target = {target}"
                 f" AND s.child = {child.oid} AND s.level = $1::int4 FOR UPDATE OF c)"
             )
+        losers = (
+            f"{LOSER} l JOIN {parent.source} p ON {at('p', parent, 'l.relid', 'l.place')}"
+        )
         # An element has no row that could be locked, and may stand in an array twice.
         column = child.column(reference.columns[0])
         return (
@@ -254,10 +272,9 @@ def _leaf(relation: Relation, row: str, address: str) -> str:
     return f" AND {row}.tableoid = {address}.relid" if relation.partitioned else ""
 
 
-def _points(reference: Reference, parent: Relation, child: Relation) -> str:
-    """Write that row ``c`` holds the id of row ``p``, so that a hash join goes by it."""
-    target = parent.column(reference.parent_columns[0]).sql
-    return f"p.{target} {reference.operators[0]} {held(reference, child, 'c')}"
+def _id(kind: str) -> str:
+    """Return the column of ``pgmend_known`` with ids that are compared as a type."""
+    return kind.removeprefix("pg_catalog.")
 
 
 def _joined(key: ResolvedKey, left: Sequence[str], right: Sequence[str]) -> str:

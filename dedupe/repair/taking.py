@@ -23,6 +23,11 @@ TEMPORARY = tuple(
         ),
         ("pgmend_move", "ref int4, relid oid, place tid, parent_relid oid, parent tid, grp int4"),
         ("pgmend_seen", "child int8, level int4, relid oid, place tid"),
+        (
+            "pgmend_known",
+            ("target int4, level int4, relid oid, place tid, keeper tid, grp int4, int8 int8,"
+            " uuid uuid"),
+        ),
     )
 ) + tuple(
     # Nobody analyzes them, so the planner takes them for small; by index it does no harm.
