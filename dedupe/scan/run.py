@@ -18,7 +18,7 @@ from ..errors import LocalStorageError, UsageError
 from ..groups import Group, read_addresses, read_groups
 from ..key import MatchKey
 from ..progress import RunStatus
-from .checkpoint import State, sync_directory
+from .checkpoint import STATE_FILE, State, sync_directory
 from .directory import REPAIRING_FILE
 from .identity import Identity
 from .owner import is_owned
@@ -71,6 +71,8 @@ class Run:
         #: the run directory
         self.path = path
         self._stop = stop
+        #: what a finished run saved, and the file that it was read from
+        self._known: tuple[tuple[int, int, int], dict[str, Any]] | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -261,5 +263,16 @@ class Run:
             )
 
     def _facts(self) -> dict[str, Any]:
+        """Read what is saved; of a finished run once, while its file is the same one."""
+        try:
+            seen = (self.path / STATE_FILE).stat()
+            file = seen.st_ino, seen.st_mtime_ns, seen.st_size
+        except OSError:
+            file = None
+        if self._known is not None and self._known[0] == file:
+            return self._known[1]
         with State.opened(self.path) as state:
-            return state.facts()
+            facts = state.facts()
+        if file is not None and facts["phase"] == RunStatus.FINISHED:
+            self._known = file, facts
+        return facts
