@@ -264,8 +264,13 @@ class Batches:
             counts = writer.row(
                 statements.apply(deletes, updates, shapes), [self._run, number, round_]
             )
-            meant = [meant_deletes[oid] for oid in deletes] + [meant_updates[o] for o in updates]
-            self._compare(list(counts[:-1]), meant, deletes + updates)
+            gone, (reached, differing, changed) = counts[: len(deletes)], (
+                counts[len(deletes) + n : -1 : 3] for n in range(3)
+            )
+            self._compare(gone, [meant_deletes[oid] for oid in deletes], deletes)
+            self._compare(reached, [meant_updates[oid] for oid in updates], updates)
+            self._compare(changed, differing, updates)
+            meant_updates = dict(zip(updates, changed, strict=True))
             self._look_for_more(before, meant_deletes, meant_updates)
             writer.set_local({"search_path": ""})
             if self._triggers_off:
@@ -327,7 +332,9 @@ class Batches:
             seconds=time.monotonic() - started,
         )
 
-    def _compare(self, counted: list[int], meant: list[int], oids: Sequence[int]) -> None:
+    def _compare(
+        self, counted: Sequence[int], meant: Sequence[int], oids: Sequence[int]
+    ) -> None:
         for count, wanted, oid in zip(counted, meant, oids, strict=True):
             if count != wanted:
                 label = self._references.relations[oid].label

@@ -24,7 +24,7 @@ from ..relation import ChildKey, Column, Relation
 from ..surroundings import Reference
 from ..table import quoted
 from .merging import merged_value, value_by_program
-from .pointing import LOSER, MOVE, at, keepers, new_value
+from .pointing import LOSER, MOVE, at, keepers, new_value, whole_type
 from .searching import NOT_LOST, Search
 
 
@@ -129,9 +129,10 @@ class Statements:
     ) -> str:
         """Write the statement that changes everything and journals it.
 
-        ``deletes`` and ``updates`` are the relations that the batch found rows of.
-        Returns one row: the number of rows deleted of each, then of rows updated of each,
-        and the round.
+        ``deletes`` and ``updates`` are the relations that the batch found rows of. What a merge
+        leaves as it is, to the byte, is not updated.
+        Returns one row: the number of rows deleted of each; then for each in ``updates`` how
+        many rows were reached, how many of them had to change and how many did; and the round.
         Parameters: run, batch, round.
         """
         ctes, entries, counts = [], [], []
@@ -157,19 +158,37 @@ class Statements:
             kept = self.journaled_columns(relation)
             ctes.append(f"g{place} AS MATERIALIZED ({self._targets(relation, columns, kept)})")
             sets = ", ".join(f"{column.sql} = g.n{n}" for n, column in enumerate(columns))
+            differs = self._differs(relation, columns)
             ctes.append(
                 f"u{place} AS (UPDATE {relation.source} t SET {sets} FROM g{place} g"
-                f" WHERE {at('t', relation, 'g.relid', 'g.place')}{after_deletes}"
+                f" WHERE {at('t', relation, 'g.relid', 'g.place')} AND {differs}{after_deletes}"
                 " RETURNING g.relid AS old_relid, g.place AS old_place, g.version, g.groups,"
                 f" g.before, {image(kept, 't')} AS after, t.tableoid AS relid, t.ctid AS place,"
                 f" {self._as_meant(relation, columns)} AS as_meant)"
             )
             entries.append(changed_entry(shapes.changed[oid], "groups", f"u{place}"))
-            counts.append(f"(SELECT count(*) FROM u{place} WHERE as_meant)")
+            counts += [
+                f"(SELECT count(*) FROM g{place})",
+                f"(SELECT count(*) FROM g{place} g WHERE {differs})",
+                f"(SELECT count(*) FROM u{place} WHERE as_meant)",
+            ]
         return (
             f"WITH {', '.join(ctes)}, j AS ({insert_entries(entries)})"
             f" SELECT {', '.join(counts)}, $3::int4"
         )
+
+    def _differs(self, relation: Relation, columns: Sequence[Column]) -> str:
+        """Write whether a row ``g`` of ``_targets`` changes.
+
+        Bytes are compared: what a type takes for equal can look different.
+        """
+        if not self.merges(relation):
+            return "true"
+        old, new = (
+            ", ".join(f"(g.{side}{n})::{whole_type(column)}" for n, column in enumerate(columns))
+            for side in "on"
+        )
+        return f"NOT pg_catalog.record_image_eq(ROW({old}), ROW({new}))"
 
     def _as_meant(self, relation: Relation, columns: Sequence[Column]) -> str:
         """Write whether an updated row points where it was to: a trigger may have its own mind."""
@@ -215,7 +234,10 @@ class Statements:
     def _targets(
         self, relation: Relation, columns: Sequence[Column], kept: Sequence[Column]
     ) -> str:
-        """Write the rows to update: address, groups, image before, and the new values."""
+        """Write the rows to update: address, groups, image before, the new values (``n0``, …).
+
+        Where something is merged, the old ones as well (``o0``, …).
+        """
         references, relations = self._references.of(relation.oid), self._references.relations
         sources = (
             f"SELECT relid, place, grp FROM {MOVE} m WHERE"
@@ -243,6 +265,8 @@ class Statements:
         values = []
         for n, column in enumerate(columns):
             value = new_value(column, references, relations)
+            if merges:
+                values.append(f"t.{column.sql} AS o{n}")
             if column.name in merges:
                 how = merges[column.name]
                 merged = (

@@ -396,3 +396,39 @@ def test_rows_kept_for_a_callable_are_not_chosen_in_a_spreadsheet(shop: Shop) ->
         file.seek(0)
         with pytest.raises(PlanError, match="a callable merged v"):
             import_plan(made.run, file)
+
+
+def test_a_survivor_that_a_merge_leaves_as_it_is_is_not_written(shop: Shop) -> None:
+    """Scenario: of three groups a merge changes one, one it makes look different, one it leaves.
+    Outcome: the row of the last is not touched, journaled or shown to a trigger; the others are.
+    """
+    shop.make(
+        "CREATE DOMAIN short AS varchar(9);"
+        "CREATE TABLE t (id int8 PRIMARY KEY, k text, n numeric, s short, c char(4), a int4[],"
+        " j jsonb, seen int4 DEFAULT 0); CREATE UNIQUE INDEX t_k ON t (k);"
+        "CREATE FUNCTION count_it() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN NEW.seen := OLD.seen + 1; RETURN NEW; END';"
+        "CREATE TRIGGER own BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION count_it();"
+        "INSERT INTO t VALUES (1, 'changed', 1, NULL, 'x', '{1}', '{}'),"
+        " (2, 'same', 7.0, 's', 'x', '{1,2}', '{\"a\": 1}'), (3, 'looks', 1.0, 's', 'x', '{1}', NULL)",
+        "t_k",
+        "INSERT INTO t VALUES (11, 'changed', 2, 's', 'y', '{2}', '{\"b\": 2}'),"
+        " (12, 'same', 0, 's', 'x', '{2}', '{\"a\": 5}'), (13, 'looks', 0.00, 's', 'x', '{1}', NULL)",
+    )
+    before = dict(shop.rows("SELECT id, xmin::text FROM t"))
+    made = shop.planned(
+        "t_k",
+        merge={"n": "sum", "s": "first", "c": "min", "a": "union", "j": "jsonb"},
+    )
+    result = shop.repaired(made)
+    assert result.changed == {"public.t": 2}
+    assert shop.rows("SELECT id, n::text, s, c, a, j, seen FROM t ORDER BY id") == [
+        (1, "3", "s", "x   ", [1, 2], {"b": 2}, 1),
+        (2, "7.0", "s", "x   ", [1, 2], {"a": 1}, 0),
+        (3, "1.00", "s", "x   ", [1], None, 1),
+    ]
+    after = dict(shop.rows("SELECT id, xmin::text FROM t"))
+    assert [one for one in (1, 2, 3) if before[one] == after[one]] == [2]
+    # It would count the way back as well.
+    shop.server.execute("DROP TRIGGER own ON t")
+    shop.undone(made)
