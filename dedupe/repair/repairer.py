@@ -11,6 +11,7 @@ All progress stands in the database, committed with the changes that it describe
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from itertools import count
 
 from .. import journal
@@ -114,7 +115,7 @@ class Repairer:
             )
             left, rebuilt = self._rounds(writer, turns)
             if self._triggers_off:
-                self._prove_references(writer)
+                self._prove_references()
             drop_helpers(writer, self._run)
             with writer.writing():
                 writer.rows(
@@ -157,16 +158,16 @@ class Repairer:
             )
             load_round(writer, self._run, self._plan, 1, whole=self._moves_own)
 
-    def _prove_references(self, writer: Writer) -> None:
+    def _prove_references(self) -> None:
         """Raise FailureError where a reference does not resolve: nothing else checked it."""
         checks: list[str] = []
         findings: list[str] = []
-        for references in self._pointing:
-            resolve_references(writer, references, checks, findings)
+        with self._database.reusing() as reused:
+            another = partial(reused.open, self._name)
+            resolve_references(another, self._pointing, checks, findings, self._telling)
         if findings:
-            told = "; ".join(dict.fromkeys(findings))
             raise FailureError(
-                f"the repair was carried out without triggers, and {told}",
+                f"the repair was carried out without triggers, and {'; '.join(findings)}",
                 hint=f"Take it back with pgmend undo {self._plan.run.path}, or look whether these"
                 " rows pointed at nothing before.",
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from .. import journal
@@ -55,9 +56,9 @@ def verify(
     """Read everything again: the key's rows, the references, the journal, the index.
 
     ``run`` is a run, its directory, or a run's id (then ``db`` is needed). Reads the heap
-    of the table twice and that of each referencing table once; writes nothing but to a
-    temporary directory of its own. Locks: ACCESS SHARE. ``stop`` ends it between two of
-    these, and the search for groups at once.
+    of the table twice and those of referencing tables once for each reference, two at a time;
+    writes nothing but to a temporary directory of its own. Locks: ACCESS SHARE. ``stop`` ends
+    it between two of these, and the search for groups at once.
     Raises UnknownObject, UsageError, RepairStopped, FailureError.
     """
     telling = Telling(on_progress, stop)
@@ -70,21 +71,22 @@ def verify(
         around = Surroundings(session)
         pointing = [load_references(around, key, policy) for policy in known.policies]
     groups = _look_for_groups(database, known, telling, checks, findings)
-    with database.open("pgmend verify") as session:
+    with database.reusing() as reused:
+        another = partial(reused.open, "pgmend verify")
         telling.phase("following references")
-        _add_up(session, known, checks, findings)
-        for references in pointing:
-            resolve_references(session, references, checks, findings)
-            telling.check_stop()
-            find_strays(session, run_id, references, checks, findings)
-            telling.check_stop()
+        with another() as session:
+            _add_up(session, known, checks, findings)
+        resolve_references(another, pointing, checks, findings, telling)
+        find_strays(another, run_id, pointing, checks, findings, telling)
+        telling.check_stop()
+    with database.open("pgmend verify") as session:
         telling.phase("proving the index")
         _check_index(session, key, checks, findings)
     return Verification(
         run_id=run_id,
         groups=groups,
-        checks=tuple(dict.fromkeys(checks)),
-        findings=tuple(dict.fromkeys(findings)),
+        checks=tuple(checks),
+        findings=tuple(findings),
     )
 
 

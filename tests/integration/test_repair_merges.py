@@ -410,10 +410,12 @@ def test_a_survivor_that_a_merge_leaves_as_it_is_is_not_written(shop: Shop) -> N
         " 'BEGIN NEW.seen := OLD.seen + 1; RETURN NEW; END';"
         "CREATE TRIGGER own BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION count_it();"
         "INSERT INTO t VALUES (1, 'changed', 1, NULL, 'x', '{1}', '{}'),"
-        " (2, 'same', 7.0, 's', 'x', '{1,2}', '{\"a\": 1}'), (3, 'looks', 1.0, 's', 'x', '{1}', NULL)",
+        " (2, 'same', 7.0, 's', 'x', '{1,2}', '{\"a\": 1}'),"
+        " (3, 'looks', 1.0, 's', 'x', '{1}', NULL)",
         "t_k",
         "INSERT INTO t VALUES (11, 'changed', 2, 's', 'y', '{2}', '{\"b\": 2}'),"
-        " (12, 'same', 0, 's', 'x', '{2}', '{\"a\": 5}'), (13, 'looks', 0.00, 's', 'x', '{1}', NULL)",
+        " (12, 'same', 0, 's', 'x', '{2}', '{\"a\": 5}'),"
+        " (13, 'looks', 0.00, 's', 'x', '{1}', NULL)",
     )
     before = dict(shop.rows("SELECT id, xmin::text FROM t"))
     made = shop.planned(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from dedupe import SoftReference
+from dedupe import SoftReference, verify
 from dedupe.errors import DedupeError, PolicyError
+from dedupe.session import Session
 
 from ..promises.shop import Shop
 from ..repairing import unchanged
@@ -201,3 +204,39 @@ def test_a_declaration_that_fits_nothing_is_refused(shop: Shop, reference: SoftR
     assert type(refused.value).__name__ in {"PolicyError", "UnknownObject"}, refused.value
     if isinstance(refused.value, PolicyError):
         assert reference.table in refused.value.message
+
+
+def test_no_row_of_a_child_is_held_against_each_row_that_went(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scenario: verify looks for rows that point at what went, by a reference with a type and by
+    elements of arrays; the planner expects a handful of rows.
+    Outcome: it joins by hash: else its time is that of all pairs.
+    """
+    people(
+        shop,
+        "CREATE TABLE log (id int8, kind text, ids int8[], up int8 REFERENCES people);"
+        "INSERT INTO log VALUES (11, 'Person', '{11}', 1); ANALYZE log",
+    )
+    made = shop.planned(
+        "people_mail",
+        soft=[
+            soft("log", "id", type_column="kind", type_value="Person"),
+            soft("log", "ids", kind="array"),
+        ],
+    )
+    shop.repaired(made)
+    plans: list[str] = []
+    row = Session.row
+
+    def explained(
+        self: Session, query: str, params: Sequence[object] = ()
+    ) -> tuple[Any, ...]:
+        if query.startswith(("WITH d AS", "SELECT count(*) FROM ONLY")):
+            plans.append("\n".join(one for (one,) in self.rows(f"EXPLAIN {query}", params)))
+        return row(self, query, params)
+
+    monkeypatch.setattr(Session, "row", explained)
+    assert verify(made.run, db=shop.dsn).findings == ()
+    assert len(plans) == 3
+    assert [plan for plan in plans if "Nested Loop" in plan or "Hash" not in plan] == []
