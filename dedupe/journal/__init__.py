@@ -9,6 +9,7 @@ from __future__ import annotations
 from .reading import (
     JournalRun,
     KnownRun,
+    column_places,
     find_run,
     journal_drop,
     journal_export,
@@ -39,6 +40,7 @@ __all__ = [
     "add_shape",
     "begin",
     "changed_entry",
+    "column_places",
     "database_of",
     "ensure",
     "enter_batch",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,7 @@ from ..connect import Connectable, connect
 from ..errors import RefusedError, UnknownObject
 from ..key import MatchKey
 from ..policy import Policy, policies_from_json
+from ..relation import Relation
 from ..session import Session
 from ..table import quoted
 from .tables import SCHEMA, exists, standing
@@ -96,6 +97,30 @@ def _last(session: Session, query: str) -> int:
     with session.transaction(settings={"enable_indexscan": "on", "enable_indexonlyscan": "on"}):
         (last,) = session.row(query)
     return int(last)
+
+
+def column_places(
+    columns: Sequence[tuple[Relation, str]], runs: Sequence[str]
+) -> tuple[str, list[object]]:
+    """Write where columns of tables stand in the images of runs' entries; parameters $1 to $4.
+
+    Rows: the number of the column, from 0 (``n``), ``run`` and ``shape`` of the entries, and the
+    place in an image (``at``).
+    """
+    named = [
+        (number, oid, column)
+        for number, (table, column) in enumerate(columns)
+        for oid in sorted(table.family)
+    ]
+    query = (
+        "SELECT k.n, s.run, s.number AS shape,"
+        " pg_catalog.array_position(s.columns, k.name) AS at FROM ROWS FROM"
+        " (pg_catalog.unnest($1::int4[]), pg_catalog.unnest($2::int8[]::oid[]),"
+        " pg_catalog.unnest($3::text[])) k (n, relid, name)"
+        f" JOIN {SCHEMA}.shape s ON s.relid = k.relid WHERE s.run = ANY ($4::text[])"
+        " AND pg_catalog.array_position(s.columns, k.name) IS NOT NULL"
+    )
+    return query, [*([one[place] for one in named] for place in range(3)), list(runs)]
 
 
 def journal_runs(db: Connectable) -> list[JournalRun]:

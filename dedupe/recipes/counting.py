@@ -15,6 +15,7 @@ from ..journal import (
     SCHEMA,
     add_shape,
     changed_entry,
+    column_places,
     enter_batch,
     image,
     insert_entries,
@@ -26,7 +27,7 @@ from ..policy import Keep, Loser, Policy, policies_to_json
 from ..relation import Relation
 from ..repair.lookups import Sought, goes_by, lookup, note_written
 from ..repair.pointing import array, at, kind_of
-from ..repair.searching import BY_HASH, BY_HEAP, BY_ID, BY_PLACE
+from ..repair.searching import BY_HASH, BY_HEAP, BY_ID, BY_PLACE, WHOLE
 from ..repair.survey import Survey
 from ..surroundings import Surroundings
 from ..table import quoted
@@ -74,13 +75,10 @@ def recount(
         return 0
     for statement in _TEMPORARY:
         writer.rows(statement)
-    with writer.writing(BY_HASH):
+    with writer.writing(WHOLE):
         writer.rows("TRUNCATE pg_temp.pgmend_touched, pg_temp.pgmend_count, pg_temp.pgmend_found")
-        touched = [
-            _touch(writer, around, counter, number, runs)
-            for number, counter in enumerate(counters)
-        ]
-    if not sum(touched) and known is None:
+        touched = _touch(writer, around, counters, runs)
+    if not touched and known is None:
         return 0
     if known is None:
         with writer.writing():
@@ -127,19 +125,18 @@ def _outdated(writer: Writer, known: journal.KnownRun, runs: Sequence[str]) -> b
 
 
 def _touch(
-    writer: Writer, around: Surroundings, counter: Counter, number: int, runs: Sequence[str]
+    writer: Writer, around: Surroundings, counters: Sequence[Counter], runs: Sequence[str]
 ) -> int:
     """List for whom rows are counted that ``runs`` deleted or made point elsewhere."""
-    counted = around.relation(around.find(quoted(counter.of)))
+    query, params = column_places(
+        [(around.relation(around.find(quoted(one.of))), one.by) for one in counters], runs
+    )
     return writer.count(
-        "INSERT INTO pg_temp.pgmend_touched SELECT DISTINCT $1::int4, v.id FROM (SELECT"
-        " pg_catalog.array_position(s.columns, $2::text) AS at, s.run, s.number"
-        f" FROM {SCHEMA}.shape s WHERE s.run = ANY ($3::text[])"
-        " AND s.relid = ANY ($4::int8[]::oid[])) s"
-        f" JOIN {SCHEMA}.entry e ON e.run = s.run AND e.shape = s.number AND {standing('e')}"
+        f"INSERT INTO pg_temp.pgmend_touched SELECT DISTINCT s.n, v.id FROM ({query}) s"
+        f" JOIN {SCHEMA}.entry e ON e.run = s.run AND e.shape = s.shape AND {standing('e')}"
         " CROSS JOIN LATERAL (VALUES (e.before[s.at]), (e.after[s.at])) v (id)"
-        " WHERE s.at IS NOT NULL AND v.id IS NOT NULL",
-        [number, counter.by, list(runs), sorted(counted.family)],
+        " WHERE v.id IS NOT NULL",
+        params,
     )
 
 

@@ -17,6 +17,7 @@ from ..planning import known_key
 from ..references import References, load_references
 from ..relation import Relation
 from ..repair.pointing import among, held, id_type
+from ..repair.searching import WHOLE
 from ..repair.stretches import BY_STRETCH, IN_STRETCH, read_tables, stretches
 from ..repair.survey import Counted, Survey, take_survey
 from ..repair.telling import Telling
@@ -184,31 +185,19 @@ def _gone(
 
     None where these are too many. Reads the entries of the runs once.
     """
-    named = [
-        (number, oid, column)
-        for number, ((_, column), table) in enumerate(targets.items())
-        for oid in sorted(table.family)
-    ]
-    found = session.rows(
-        f"""
-        WITH t AS MATERIALIZED (
-            SELECT k.n, s.run, s.number, pg_catalog.array_position(s.columns, k.name) AS at
-            FROM ROWS FROM (pg_catalog.unnest($1::int4[]), pg_catalog.unnest($2::int8[]::oid[]),
-                pg_catalog.unnest($3::text[])) k (n, relid, name)
-            JOIN {journal.SCHEMA}.shape s ON s.relid = k.relid
-            WHERE s.run = ANY ($4::text[])
-        ), v AS MATERIALIZED (
-            SELECT DISTINCT t.n, e.before[t.at] AS id
-            FROM {journal.SCHEMA}.entry e JOIN t ON t.run = e.run AND t.number = e.shape
-            WHERE e.run = ANY ($4::text[]) AND e.action = 'd' AND {journal.standing('e')}
-                AND e.before[t.at] IS NOT NULL
-            LIMIT $5::int8
+    places = list(targets)
+    query, params = journal.column_places(
+        [(table, column) for (_, column), table in targets.items()], runs
+    )
+    with session.transaction(settings=WHOLE):
+        found = session.rows(
+            f"WITH t AS MATERIALIZED ({query}), v AS MATERIALIZED (SELECT DISTINCT t.n,"
+            f" e.before[t.at] AS id FROM {journal.SCHEMA}.entry e"
+            " JOIN t ON t.run = e.run AND t.shape = e.shape WHERE e.run = ANY ($4::text[])"
+            f" AND e.action = 'd' AND {journal.standing('e')} AND e.before[t.at] IS NOT NULL"
+            " LIMIT $5::int8) SELECT n, pg_catalog.array_agg(id)::text, count(*) FROM v GROUP BY n",
+            [*params, _MOST_IDS + 1],
         )
-        SELECT n, pg_catalog.array_agg(id)::text, count(*) FROM v GROUP BY n
-        """,
-        [*(list(one) for one in zip(*named, strict=True)), list(runs), _MOST_IDS + 1],
-    ) if named else []
     if sum(count for *_, count in found) > _MOST_IDS:
         return None
-    places = list(targets)
     return {places[number]: ids for number, ids, _ in found}

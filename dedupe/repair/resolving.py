@@ -13,13 +13,11 @@ from ..session import Session
 from ..surroundings import Reference
 from ..table import quoted
 from .pointing import literal, matches, text_array
-from .searching import BY_HEAP
+from .searching import WHOLE
 from .telling import Telling
 
 #: references that are read at a time
 _SESSIONS = 2
-#: Both sides are whole tables, however few rows the planner expects of a condition.
-_BY_HASH = {**BY_HEAP, "enable_nestloop": "off"}
 
 
 def resolve_references(
@@ -102,7 +100,7 @@ def _dangling(references: References, r: Reference, session: Session) -> tuple[b
     """Tell whether rows point at nothing by a foreign key, and say it."""
     child, parent = references.relations[r.child], references.relations[r.parent]
     there = " AND ".join(f"c.{child.column(name).sql} IS NOT NULL" for name in r.columns)
-    with session.transaction(settings=_BY_HASH):
+    with session.transaction(settings=WHOLE):
         (dangling,) = session.row(
             f"SELECT count(*) FROM {child.source} c WHERE {there} AND NOT EXISTS"
             f" (SELECT FROM {parent.source} p WHERE {matches(r, parent, child, 'p', 'c')})"
@@ -129,7 +127,7 @@ def _strays(
     if soft.type_column is not None:
         name = child.column(soft.type_column).sql
         kind = f" WHERE c.{name} = {literal(soft.type_value or '')}"
-    with session.transaction(settings=_BY_HASH):
+    with session.transaction(settings=WHOLE):
         (strays,) = session.row(
             "WITH d AS (SELECT DISTINCT e.before[pg_catalog.array_position(s.columns,"
             f" $2::text)] AS id FROM {SCHEMA}.entry e JOIN {SCHEMA}.shape s"

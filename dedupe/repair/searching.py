@@ -43,6 +43,8 @@ BY_ID: Mapping[str, str] = {
 }
 #: Reach rows by address alone, and join what is known of them by hash.
 BY_PLACE: Mapping[str, str] = {**BY_HEAP, "enable_seqscan": "off"}
+#: Join whole tables, however few rows the planner expects of a condition.
+WHOLE: Mapping[str, str] = {**BY_HEAP, "enable_nestloop": "off"}
 
 NOT_LOST = (
     "NOT EXISTS (SELECT FROM pg_temp.pgmend_loser x WHERE x.relid = {0}.relid"
