@@ -146,7 +146,7 @@ entries = sa.Table(
     sa.Column("place", _Tid),
     sa.Column("version", sa.Text),
     sa.Column("undone", sa.Boolean, nullable=False, server_default=sa.false()),
-    sa.Index("entry_by_batch", "batch"),
+    sa.Index("entry_by_batch", "run", "batch"),
 )
 
 events = sa.Table(
