@@ -6,7 +6,7 @@ https://www.postgresql.org/docs/current/catalog-pg-constraint.html
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from .errors import PolicyError
@@ -64,13 +64,16 @@ class Surroundings:
     """The catalogs as one session has met them: what it was asked once it answers from memory.
 
     To be made anew after anything of the schema may have been changed; where it was an index
-    alone, ``forget_indexes`` will do. Memory: a few kilobytes for each table.
+    alone, ``forget_indexes`` will do. Memory: a few kilobytes for each table, and one for each
+    foreign key of the database.
     """
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self._oids: dict[str, int] = {}
         self._relations: dict[int, Relation] = {}
+        #: all foreign keys of the database, with the table that each of them references
+        self._all_keys: list[tuple[int, Reference]] | None = None
         self._foreign_keys: dict[int, list[Reference]] = {}
         self._soft: dict[SoftReference, Reference] = {}
         self._unique: dict[int, list[tuple[str, frozenset[str]]]] = {}
@@ -106,9 +109,15 @@ class Surroundings:
 
     def foreign_keys(self, parent: int) -> list[Reference]:
         """List the foreign keys to a table, its partitions, or what it is a partition of."""
+        if self._all_keys is None:
+            # The catalog has no index by the referenced table: to ask for one takes as long.
+            self._all_keys = _read_foreign_keys(self.session)
         if parent not in self._foreign_keys:
             family = self.relation(parent).family
-            self._foreign_keys[parent] = _read_foreign_keys(self.session, parent, family)
+            self._foreign_keys[parent] = [
+                replace(reference, parent=parent)
+                for referenced, reference in self._all_keys if referenced in family
+            ]
         return self._foreign_keys[parent]
 
     def soft(self, reference: SoftReference) -> Reference:
@@ -134,15 +143,15 @@ class Surroundings:
         return tuple(found)
 
 
-def _read_foreign_keys(session: Session, parent: int, family: frozenset[int]) -> list[Reference]:
-    """List the foreign keys to a table, its partitions, or what it is a partition of."""
+def _read_foreign_keys(session: Session) -> list[tuple[int, Reference]]:
+    """List the foreign keys of the database, each with the oid of the table that it references."""
     rows = session.rows(
         """
         SELECT c.conname, c.conrelid::int8, c.confdeltype::text, c.confupdtype::text,
             array_agg(fk.attname::text ORDER BY p.n), array_agg(pk.attname::text ORDER BY p.n),
             array_agg('OPERATOR(' || pg_catalog.quote_ident(s.nspname) || '.' || o.oprname || ')'
                       ORDER BY p.n),
-            r.relkind::text, n.nspname || '.' || r.relname
+            c.confrelid::int8
         FROM pg_catalog.pg_constraint c
         JOIN pg_catalog.pg_class r ON r.oid = c.conrelid
         JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
@@ -153,24 +162,22 @@ def _read_foreign_keys(session: Session, parent: int, family: frozenset[int]) ->
         JOIN pg_catalog.pg_operator o ON o.oid = p.operator
         JOIN pg_catalog.pg_namespace s ON s.oid = o.oprnamespace
         WHERE c.contype = 'f' AND c.conparentid = 0
-          AND c.confrelid = ANY ($1::int8[]::oid[])
-        GROUP BY c.oid, r.relkind, r.relname, n.nspname
+        GROUP BY c.oid, r.relname, n.nspname
         ORDER BY n.nspname, r.relname, c.conname
-        """,
-        [sorted(family)],
+        """
     )
     return [
-        Reference(
+        (row[7], Reference(
             number=0,
             child=row[1],
-            parent=parent,
+            parent=row[7],
             columns=tuple(row[4]),
             parent_columns=tuple(row[5]),
             operators=tuple(row[6]),
             constraint=row[0],
             on_delete=_ACTIONS[row[2]],
             on_update=_ACTIONS[row[3]],
-        )
+        ))
         for row in rows
     ]
 
