@@ -107,7 +107,7 @@ class Database:
 
     @contextmanager
     def reusing(self) -> Iterator[Database]:
-        """Give the same database for the block, which uses closed reading sessions again.
+        """Give the same database for the block, which uses closed sessions again.
 
         A new backend has to read its catalogs first, which takes longer than a small table.
         Those that are kept end with the block; as many as were open at one time.
@@ -127,16 +127,19 @@ class Database:
 
         Raises ServerUnavailable, ConnectionSettingsError, UnsupportedServer.
         """
-        if self.kept is None:
-            return self._made(Session, name)
-        session = self.kept.take(name) or self._made(Session, name)
-        session.journal = self.journal_schema or DEFAULT_JOURNAL
-        session.keeper = self.kept.keep
-        return session
+        return self._opened(Session, name)
 
     def open_writer(self, name: str) -> Writer:
         """Open a session that may write; raises what ``open`` raises."""
-        return self._made(Writer, name)
+        return self._opened(Writer, name)
+
+    def _opened(self, kind: type[S], name: str) -> S:
+        if self.kept is None:
+            return self._made(kind, name)
+        session = self.kept.take(kind, name) or self._made(kind, name)
+        session.journal = self.journal_schema or DEFAULT_JOURNAL
+        session.keeper = self.kept.keep
+        return session
 
     def _made(self, kind: type[S], name: str) -> S:
         with translated():

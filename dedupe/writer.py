@@ -52,6 +52,12 @@ class Writer(Session):
                 )
             )
 
+    def __exit__(self, *raised: object) -> None:
+        if any(raised):
+            # What was cut off may have left settings of the session.
+            self.keeper = None
+        self.close()
+
     @contextmanager
     def writing(self, settings: Mapping[str, str] | None = None) -> Iterator[None]:
         """Run the block in one read-write transaction, READ COMMITTED, pins set locally.

@@ -131,3 +131,37 @@ def test_scans_of_one_block_share_their_backends(
             )
             assert run.keys[0].groups > 0
     assert len(seen) <= 5
+
+
+def test_a_writer_is_used_again_by_writers_without_its_locks(
+    database: str, db: Connection
+) -> None:
+    """Scenario: a writer made a temporary table and held a lock; a reader is asked for as well.
+    Outcome: the next writer has its backend and its table, empty, and nobody holds the lock.
+    """
+    lock = "SELECT pg_try_advisory_lock(7)"
+    with connect(database).reusing() as kept:
+        with kept.open_writer("pgmend first") as one:
+            one.rows("CREATE TEMPORARY TABLE mine (n int4) ON COMMIT DELETE ROWS")
+            assert one.row(lock) == (True,)
+            with one.writing():
+                one.rows("INSERT INTO mine VALUES (1)")
+        assert db.execute(lock).fetchall() == [(True,)]
+        with kept.open("pgmend reader") as reader, kept.open_writer("pgmend next") as other:
+            assert shown(other) == (one.pid, "pgmend next")
+            assert reader.pid != one.pid
+            assert other.row("SELECT count(*) FROM mine") == (0,)
+            with pytest.raises(QueryFailed, match="read-only"):
+                reader.rows("CREATE TABLE written (id int)")
+
+
+def test_a_writer_that_was_cut_off_is_not_kept(database: str) -> None:
+    """What raised may have left a setting of the session behind."""
+    with connect(database).reusing() as kept:
+        one = kept.open_writer("pgmend")
+        one.rows("SELECT set_config('search_path', 'public', false)")
+        with pytest.raises(QueryFailed), one:
+            one.rows("SELECT nothing")
+        with kept.open_writer("pgmend") as other:
+            assert other.pid != one.pid
+            assert other.row("SELECT current_setting('search_path')") == ("",)
