@@ -264,10 +264,9 @@ class Batches:
             counts = writer.row(
                 statements.apply(deletes, updates, shapes), [self._run, number, round_]
             )
-            gone, (reached, differing, changed) = counts[: len(deletes)], (
-                counts[len(deletes) + n : -1 : 3] for n in range(3)
-            )
-            self._compare(gone, [meant_deletes[oid] for oid in deletes], deletes)
+            gone = len(deletes)
+            reached, differing, changed = (counts[gone + n : -1 : 3] for n in range(3))
+            self._compare(counts[:gone], [meant_deletes[oid] for oid in deletes], deletes)
             self._compare(reached, [meant_updates[oid] for oid in updates], updates)
             self._compare(changed, differing, updates)
             meant_updates = dict(zip(updates, changed, strict=True))

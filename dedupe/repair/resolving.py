@@ -90,7 +90,9 @@ def _look(
         try:
             for future in [pool.submit(one, look) for look in looks]:
                 wrong, sentence = future.result()
-                (findings if wrong else checks).append(sentence)
+                said = findings if wrong else checks
+                if sentence not in said:
+                    said.append(sentence)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -167,9 +167,15 @@ class Statements:
                 f" {self._as_meant(relation, columns)} AS as_meant)"
             )
             entries.append(changed_entry(shapes.changed[oid], "groups", f"u{place}"))
+            # One that points at several losers of one value is there once for each of them.
+            rows = f"SELECT DISTINCT g.relid, g.place FROM g{place} g"
+            changing = (
+                "" if differs == "true" else f" JOIN {relation.source} t"
+                f" ON {at('t', relation, 'g.relid', 'g.place')} AND {differs}"
+            )
             counts += [
-                f"(SELECT count(*) FROM g{place})",
-                f"(SELECT count(*) FROM g{place} g WHERE {differs})",
+                f"(SELECT count(*) FROM ({rows}) s)",
+                f"(SELECT count(*) FROM ({rows}{changing}) s)",
                 f"(SELECT count(*) FROM u{place} WHERE as_meant)",
             ]
         return (
@@ -178,16 +184,14 @@ class Statements:
         )
 
     def _differs(self, relation: Relation, columns: Sequence[Column]) -> str:
-        """Write whether a row ``g`` of ``_targets`` changes.
+        """Write whether ``_targets`` has another row ``g`` for the row ``t``.
 
         Bytes are compared: what a type takes for equal can look different.
         """
         if not self.merges(relation):
             return "true"
-        old, new = (
-            ", ".join(f"(g.{side}{n})::{whole_type(column)}" for n, column in enumerate(columns))
-            for side in "on"
-        )
+        old = ", ".join(f"(t.{column.sql})::{whole_type(column)}" for column in columns)
+        new = ", ".join(f"(g.n{n})::{whole_type(column)}" for n, column in enumerate(columns))
         return f"NOT pg_catalog.record_image_eq(ROW({old}), ROW({new}))"
 
     def _as_meant(self, relation: Relation, columns: Sequence[Column]) -> str:
@@ -234,10 +238,7 @@ class Statements:
     def _targets(
         self, relation: Relation, columns: Sequence[Column], kept: Sequence[Column]
     ) -> str:
-        """Write the rows to update: address, groups, image before, the new values (``n0``, …).
-
-        Where something is merged, the old ones as well (``o0``, …).
-        """
+        """Write the rows to update: address, groups, image before, the new values (``n0``, …)."""
         references, relations = self._references.of(relation.oid), self._references.relations
         sources = (
             f"SELECT relid, place, grp FROM {MOVE} m WHERE"
@@ -265,8 +266,6 @@ class Statements:
         values = []
         for n, column in enumerate(columns):
             value = new_value(column, references, relations)
-            if merges:
-                values.append(f"t.{column.sql} AS o{n}")
             if column.name in merges:
                 how = merges[column.name]
                 merged = (

@@ -240,3 +240,26 @@ def test_no_row_of_a_child_is_held_against_each_row_that_went(
     assert verify(made.run, db=shop.dsn).findings == ()
     assert len(plans) == 3
     assert [plan for plan in plans if "Nested Loop" in plan or "Hash" not in plan] == []
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("merge", [{}, {"v": "first"}])
+def test_losers_of_one_value_have_one_row_that_points_at_them(
+    shop: Shop, alone: bool, merge: dict[str, str]
+) -> None:
+    """Scenario: a reference goes by a column that is not unique, and two losers share its value."""
+    shop.make(
+        "CREATE TABLE t (id int8 PRIMARY KEY, k text, code int4, v int4);"
+        "CREATE UNIQUE INDEX t_k ON t (k);"
+        "INSERT INTO t VALUES (1, 'a', 5, NULL), (2, 'b', 9, 2)",
+        "t_k",
+        "INSERT INTO t VALUES (3, 'a', 7, 1), (4, 'a', 7, NULL)",
+        then="CREATE TABLE c (id int8 PRIMARY KEY, code int8);"
+        "INSERT INTO c VALUES (1, 7), (2, 9), (3, 5)",
+    )
+    code = SoftReference(table="c", column="code", parent="t", parent_column="code")
+    made = shop.planned("t_k", soft=[code], merge=merge)
+    result = shop.repaired(made, alone=alone)
+    assert result.changed == {"public.c": 1, **({"public.t": 1} if merge else {})}
+    assert shop.rows("SELECT code FROM c ORDER BY id") == [5, 9, 5]
+    shop.undone(made)
