@@ -7,7 +7,7 @@ https://www.postgresql.org/docs/current/ddl-constraints.html#DDL-CONSTRAINTS-FK
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .. import journal
 from ..connect import Database
@@ -16,7 +16,7 @@ from ..plan import Plan
 from ..planning import known_key
 from ..references import References, load_references
 from ..relation import Relation
-from ..repair.pointing import among, held, id_type
+from ..repair.pointing import among, array, held, id_type, ids_in
 from ..repair.searching import WHOLE
 from ..repair.stretches import BY_STRETCH, IN_STRETCH, read_tables, stretches
 from ..repair.survey import Counted, Survey, take_survey
@@ -75,17 +75,6 @@ def _pointing(around: Surroundings, plan: Plan) -> list[References]:
     return [load_references(around, key, policy) for policy in plan.policies]
 
 
-@dataclass(slots=True, kw_only=True)
-class _Proof:
-    """What is asked of one child: whether it still points at rows that went."""
-
-    child: Relation
-    #: names of the columns, and tests of a row ``c`` for ids that are parameters from $3 on
-    columns: list[str] = field(default_factory=list)
-    tests: list[str] = field(default_factory=list)
-    ids: list[str] = field(default_factory=list)
-
-
 def prove_references(
     database: Database, around: Surroundings, plans: Sequence[Plan], telling: Telling
 ) -> bool:
@@ -93,8 +82,9 @@ def prove_references(
 
     Of references by plain ids, declared and soft. Returns False, and proves nothing, where more
     than 300,000 ids of such rows are referenced. Reads each child once (two at a time, in
-    statements of 128 MB); ACCESS SHARE. Memory: the ids. Raises FailureError where rows point
-    at nothing, RepairStopped, and what the driver raises, translated.
+    statements of 128 MB), and where rows hold such an id, what they point at and the child again;
+    ACCESS SHARE. Memory: the ids. Raises FailureError where rows point at nothing, RepairStopped,
+    and what the driver raises, translated.
     """
     telling.phase("proving references")
     asked = list(_asked(around, plans))
@@ -102,40 +92,21 @@ def prove_references(
     gone = _gone(around.session, targets, [plan.run.id for plan in plans])
     if gone is None:
         return False
-    proofs: dict[int, _Proof] = {}
-    for one in asked:
-        if one.target in gone:
-            proof = proofs.setdefault(one.child.oid, _Proof(child=one.child))
-            proof.columns.append(one.reference.columns[0])
-            proof.ids.append(gone[one.target])
-            proof.tests.append(among(one.held, one.kind, len(proof.ids) + 2))
-
-    def read(session: Session, relation: Relation, tell: Callable[[int], None]) -> list[str]:
-        proof = proofs[relation.oid]
-        counts = [0] * len(proof.tests)
-        query = (
-            f"SELECT {', '.join(f'count(*) FILTER (WHERE {test})' for test in proof.tests)}"
-            f" FROM {relation.source} c WHERE {IN_STRETCH} AND ({' OR '.join(proof.tests)})"
+    found = _pointing_at(database, [one for one in asked if one.target in gone], gone, telling)
+    if found:
+        # Where ids were there twice, the row that stayed has that of the one that went.
+        gone |= {one.target: _nobodys(around.session, one, gone[one.target]) for one, _ in found}
+        found = _pointing_at(database, [one for one, _ in found], gone, telling)
+    if found:
+        left = sorted(
+            f"{count} of {one.child.label}.{one.reference.columns[0]}" for one, count in found
         )
-        with session.transaction(settings={**BY_STRETCH, "enable_seqscan": "on"}):
-            for bounds, size in stretches(session, relation):
-                row = session.row(query, [*bounds, *proof.ids])
-                counts = [one + other for one, other in zip(counts, row, strict=True)]
-                tell(size)
-        return [
-            f"{count} of {relation.label}.{column}"
-            for column, count in zip(proof.columns, counts, strict=True) if count
-        ]
-
-    children = [proof.child for proof in proofs.values()]
-    left = [text for some in read_tables(database, children, read, telling) for text in some]
-    if left:
         raise FailureError(
-            f"rows point at others that the repair deleted: {', '.join(sorted(left))}",
+            f"rows point at others that the repair deleted: {', '.join(left)}",
             hint="Nothing is lost: the journal has what was deleted. Take the recipe back with"
             " pgmend recipe undo, build the indexes of these tables anew (REINDEX TABLE), and carry"
             " it out in another directory; and report this as a bug.",
-            references=tuple(sorted(left)),
+            references=tuple(left),
         )
     return True
 
@@ -176,6 +147,52 @@ def _asked(around: Surroundings, plans: Sequence[Plan]) -> Iterator[_Asked]:
             if told not in seen:
                 seen.add(told)
                 yield found
+
+
+def _pointing_at(
+    database: Database,
+    asked: Sequence[_Asked],
+    ids: Mapping[tuple[int, str], str],
+    telling: Telling,
+) -> list[tuple[_Asked, int]]:
+    """Return the references by which rows hold one of the ids of their target, and how many."""
+    by_child: dict[int, list[_Asked]] = {}
+    for one in asked:
+        by_child.setdefault(one.child.oid, []).append(one)
+
+    def read(
+        session: Session, child: Relation, tell: Callable[[int], None]
+    ) -> list[tuple[_Asked, int]]:
+        mine = by_child[child.oid]
+        tests = [among(one.held, one.kind, n) for n, one in enumerate(mine, 3)]
+        counts = [0] * len(mine)
+        query = (
+            f"SELECT {', '.join(f'count(*) FILTER (WHERE {test})' for test in tests)}"
+            f" FROM {child.source} c WHERE {IN_STRETCH} AND ({' OR '.join(tests)})"
+        )
+        params = [ids[one.target] for one in mine]
+        with session.transaction(settings={**BY_STRETCH, "enable_seqscan": "on"}):
+            for bounds, size in stretches(session, child):
+                row = session.row(query, [*bounds, *params])
+                counts = [one + other for one, other in zip(counts, row, strict=True)]
+                tell(size)
+        return [(one, count) for one, count in zip(mine, counts, strict=True) if count]
+
+    children = [some[0].child for some in by_child.values()]
+    return [one for some in read_tables(database, children, read, telling) for one in some]
+
+
+def _nobodys(session: Session, asked: _Asked, ids: str) -> str:
+    """Return those of some ids that no row of the target holds; reads its heap once."""
+    target = asked.relations[asked.reference.parent]
+    value = f"p.{target.column(asked.target[1]).sql}"
+    with session.transaction(settings=WHOLE):
+        held = session.rows(
+            f"SELECT DISTINCT ({value})::{asked.kind}::pg_catalog.text FROM {target.source} p"
+            f" WHERE {among(value, asked.kind, 1)}",
+            [ids],
+        )
+    return array(set(ids_in(ids)).difference(one for (one,) in held))
 
 
 def _gone(

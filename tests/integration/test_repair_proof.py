@@ -169,3 +169,24 @@ def test_references_that_are_no_foreign_keys_are_proved_as_well(shop: Shop) -> N
     shop.server.execute("INSERT INTO notes VALUES ('person', 105), ('person', 106), ('person', 6)")
     with pytest.raises(FailureError, match=r"deleted: 2 of public\.notes\.about$"):
         proved(shop, plan)
+
+
+def test_an_id_that_was_there_twice_is_not_gone(shop: Shop) -> None:
+    """Scenario: rows are the same to the byte, in number two and three, and their ids are pointed
+    at; later somebody writes an id that nobody has.
+    """
+    soft = SoftReference(table="notes", column="about", parent="people", parent_column="id")
+    shop.make(
+        "CREATE TABLE people (id int8, mail text);"
+        "CREATE UNIQUE INDEX people_mail ON people (mail);"
+        "INSERT INTO people VALUES (1, 'a'), (2, 'b'), (3, 'c')",
+        "people_mail", "INSERT INTO people VALUES (1, 'a'), (2, 'b'), (2, 'b'), (4, 'c')",
+        then="CREATE TABLE notes (about int8); INSERT INTO notes VALUES (1), (2), (4)",
+    )
+    plan = shop.planned("people_mail", keep="id", soft=[soft])
+    shop.repaired(plan, alone=True)
+    assert shop.rows("SELECT about FROM notes ORDER BY 1") == [1, 2, 3]
+    assert proved(shop, plan)
+    shop.server.execute("INSERT INTO notes VALUES (4)")
+    with pytest.raises(FailureError, match=r"deleted: 1 of public\.notes\.about$"):
+        proved(shop, plan)
