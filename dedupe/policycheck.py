@@ -5,6 +5,8 @@ Reads the catalogs, and lets the server plan the user's expressions; no row is r
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+
 from .errors import PolicyError, QueryFailed
 from .policy import CHOSEN, Policy
 from .references import References
@@ -12,7 +14,7 @@ from .relation import Relation
 from .repair.merging import check_merge
 from .repair.pointing import matches
 from .session import Session
-from .surroundings import Surroundings
+from .surroundings import Reference, Surroundings
 
 
 def check_policy(around: Surroundings, policy: Policy, references: References) -> None:
@@ -20,6 +22,7 @@ def check_policy(around: Surroundings, policy: Policy, references: References) -
     _check_root(around.session, policy, references.relations[references.root])
     _check_rules(around.session, policy, references)
     _check_followers(around, policy, references)
+    _check_lost(around, references)
 
 
 def _check_followers(around: Surroundings, policy: Policy, references: References) -> None:
@@ -32,25 +35,47 @@ def _check_followers(around: Surroundings, policy: Policy, references: Reference
     changed = [
         (root, policy.merge, "merging"),
         (root, policy.loser.columns, f"--loser {policy.loser.action}"),
-        *((r.child, r.columns, "--accept-loss") for r in references.references
-          if r.lose and r.on_loss == "null"),
         *((one.oid, one.collision.merge, "--on-collision")
           for one in references.relations.values()),
     ]
     for oid, columns, what in changed:
-        for r in around.foreign_keys(oid) if columns else ():
-            followed = [column for column in r.parent_columns if column in columns]
-            if not (followed and r.follows_updates):
-                continue
-            table, child = around.relation(oid).label, around.relation(r.child).label
+        for column, r in _referencing(around, oid, columns):
+            if r.follows_updates:
+                child = around.relation(r.child).label
+                raise PolicyError(
+                    f"{what} would change {around.relation(oid).label}.{column}, and by the foreign"
+                    f" key {r.constraint} (ON UPDATE {r.on_update}) the server would change rows of"
+                    f" {child} with it, of both twins, and without a journal",
+                    hint="Choose a rule that leaves that column alone, or recreate the foreign key"
+                    " as ON UPDATE NO ACTION for the time of the repair.",
+                    constraint=r.constraint,
+                )
+
+
+def _check_lost(around: Surroundings, references: References) -> None:
+    """Raise PolicyError where a column that is to become NULL is itself pointed at."""
+    for one in references.references:
+        if not one.lose or one.on_loss != "null":
+            continue
+        for column, r in _referencing(around, one.child, one.columns):
+            table, child = around.relation(one.child).label, around.relation(r.child).label
             raise PolicyError(
-                f"{what} would change {table}.{followed[0]}, and by the foreign key"
-                f" {r.constraint} (ON UPDATE {r.on_update}) the server would change rows of"
-                f" {child} with it, of both twins, and without a journal",
-                hint="Choose a rule that leaves that column alone, or recreate the foreign key as"
-                " ON UPDATE NO ACTION for the time of the repair.",
+                f"--accept-loss {table}.{column}: rows of {child} point at that column by the"
+                f" foreign key {r.constraint}, and it would become NULL",
+                hint="Leave it out, or drop that foreign key for the time of the repair.",
                 constraint=r.constraint,
             )
+
+
+def _referencing(
+    around: Surroundings, oid: int, columns: Collection[str]
+) -> Iterator[tuple[str, Reference]]:
+    """Give the foreign keys to a table by one of some columns, with the first such column."""
+    for r in around.foreign_keys(oid) if columns else ():
+        for column in r.parent_columns:
+            if column in columns:
+                yield column, r
+                break
 
 
 def _check_root(session: Session, policy: Policy, root: Relation) -> None:
