@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..connect import Connectable, Database, connect
-from ..journal import database_of
+from ..errors import NotARunDirectory, RunMismatch, UsageError
+from ..journal import database_of, find_run
 from ..scan.checkpoint import STATE_FILE
+from ..scan.directory import plain_name
+from ..scan.identity import check_server, read_server
 from ..scan.run import Run
+from ..session import Session
+from .files import read_file
+
+#: the keys that a directory was begun with
+KEYS_FILE = "keys.json"
+#: says beside a key's run that its index, without duplicates, was built anew
+REBUILT_FILE = "rebuilt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """A step that was planned and not carried out."""
+
+    step: str
+    run: Run
+    #: schema and name of the index of its key, if there was one
+    index: str | None
+    #: whether its repair had begun
+    begun: bool
 
 
 def step_runs(place: str | Path) -> list[Run]:
@@ -34,3 +58,48 @@ def journaling(place: str | Path, db: Connectable) -> Database:
     for run in step_runs(place):
         database = database_of(run, database)
     return database
+
+
+def pending_steps(place: str | Path, session: Session) -> Iterator[Pending]:
+    """Give the steps in a recipe's directory that were not carried out to their end."""
+    path = Path(place)
+    runs = {run.path.name: run for run in step_runs(path)}
+    for key in read_file(path / KEYS_FILE) if runs else ():
+        run = runs.get(plain_name(key["id"]))
+        if run is None or (run.path / REBUILT_FILE).exists():
+            continue
+        known = find_run(session, run.id)
+        if known is None or known.state == "repairing":
+            yield Pending(
+                step=key["id"], run=run, index=key["index"], begun=known is not None
+            )
+
+
+def check_carried_out(place: str | Path, session: Session) -> None:
+    """Raise where a directory holds nothing of a recipe that was carried out in this database.
+
+    NotARunDirectory: it is no recipe's; RunMismatch: it is of another database; UsageError:
+    nothing of it was carried out.
+    """
+    runs = step_runs(place)
+    if not (Path(place) / KEYS_FILE).exists():
+        raise NotARunDirectory(
+            f"{place} is not the directory of a recipe",
+            hint="Name the directory that pgmend recipe run was given with --run.",
+            path=place,
+        )
+    if any(find_run(session, run.id) or (run.path / REBUILT_FILE).exists() for run in runs):
+        return
+    for run in runs:
+        try:
+            check_server(run.identity.server, read_server(session))
+        except RunMismatch as error:
+            raise RunMismatch(
+                error.message, hint="Connect to the database that the recipe was run on.",
+                **error.facts,
+            ) from error
+    raise UsageError(
+        f"nothing of the recipe in {place} was carried out",
+        hint="pgmend recipe run … --execute carries it out.",
+        path=place,
+    )

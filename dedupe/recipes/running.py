@@ -22,17 +22,20 @@ from .. import journal
 from ..connect import Connectable, Database, connect
 from ..errors import NotReady
 from ..plan import Plan
+from ..repair.locking import lock_recipes
 from ..repair.result import UndoResult
 from ..repair.undoing import undo
+from ..repair.uniqueindex import set_aside
 from ..repair.verification import Verification, verify
 from ..scan.owner import owned
 from ..scan.run import Run
-from .begun import journaling, step_runs
+from .begun import check_carried_out, journaling, pending_steps, step_runs
 from .choosing import Undecided, list_undecided
 from .decisions import Decisions
 from .ending import counter_runs, counters_of, end
 from .fitting import Fit, fit_recipe
 from .keys import RecipeKey
+from .labels import labelled
 from .longkeys import long_keys
 from .preconditions import Met, look
 from .recipe import Recipe
@@ -100,7 +103,8 @@ def run_recipe(
     one repair.
 
     Raises RecipeDoesNotFit, RunMismatch (the directory is another recipe's, or other
-    decisions were made), RefusedError (its journal is in another schema), NotReady (unmet
+    decisions were made), RunInUse (a recipe is carried out in this database by
+    another process), RefusedError (its journal is in another schema), NotReady (unmet
     preconditions, open questions; only with ``execute``), what ``find_workers`` raises of a
     Redis, and what ``scan``, ``plan`` and ``repair`` raise.
     """
@@ -121,8 +125,12 @@ def run_recipe(
         fit = fit_recipe(database, recipe)
         begun = work.sign(executing=False)
         before = look(database, recipe, redis=asked, live=live)
-        if execute and before.unmet:
-            raise _not_ready(before.unmet)
+        if execute:
+            if before.unmet:
+                raise _not_ready(before.unmet)
+            # A session of its own: one that is used again gives its locks up.
+            mine = held.enter_context(connect(db).open("pgmend recipe"))
+            lock_recipes(mine, work.telling("lock"))
         if execute and work.finish():
             fit = fit_recipe(database, recipe)
         keys = work.keys(fit)
@@ -201,16 +209,38 @@ def verify_recipe(
     on_progress: OnRecipeProgress | None = None,
     stop: threading.Event | None = None,
 ) -> tuple[Verification, ...]:
-    """Verify the repair of every step in a directory; see ``verify``."""
+    """Verify the repair of every step in a directory; see ``verify``.
+
+    A step that was not carried out to its end is a finding. Raises what ``verify`` raises,
+    NotARunDirectory, RunMismatch (another database), UsageError (nothing was carried out).
+    """
     database = journaling(place, db)
-    return tuple(
-        verify(
-            run,
-            db=database,
-            on_progress=None if on_progress is None else partial(on_progress, run.path.name),
-            stop=stop,
-        )
-        for run in _repaired(Path(place), database)
+    with database.open("pgmend recipe") as session:
+        check_carried_out(place, session)
+        pending = [
+            Verification(
+                run_id=one.run.id,
+                groups=0,
+                checks=(),
+                findings=(
+                    (f"step {one.step} was not carried out"
+                    f"{' to its end' if one.begun else ''}: pgmend recipe run goes on with it"),
+                ),
+            )
+            for one in pending_steps(place, session)
+        ]
+    unfinished = {one.run_id for one in pending}
+    return (
+        *(
+            verify(
+                run,
+                db=database,
+                on_progress=None if on_progress is None else partial(on_progress, run.path.name),
+                stop=stop,
+            )
+            for run in _repaired(Path(place), database) if run.id not in unfinished
+        ),
+        *pending,
     )
 
 
@@ -226,10 +256,17 @@ def undo_recipe(
     """Take back every step in a directory, the last one first; see ``undo``.
 
     ``drop_constraints`` are those of all steps. It ends at the first step of which rows were
-    refused, for what came before it is under them: mended, the same call goes on.
+    refused, for what came before it is under them: mended, the same call goes on. Indexes of steps
+    that were not carried out become plain ones, for they would refuse the duplicates that they
+    had let in. Raises what ``undo`` raises, NotARunDirectory, RunMismatch (another database),
+    UsageError (nothing was carried out).
     """
     path = Path(place)
     database = journaling(path, db)
+    with database.open("pgmend recipe") as session:
+        check_carried_out(path, session)
+    if execute:
+        _set_pending_aside(path, database)
     results = []
     runs: list[Run | str] = [*_repaired(path, database), *_counted(path, database)]
     for run in reversed(runs):
@@ -247,6 +284,16 @@ def undo_recipe(
         if execute and results[-1].refused:
             break
     return tuple(results)
+
+
+def _set_pending_aside(path: Path, database: Database) -> None:
+    """Make the indexes plain of which the duplicates were found and not repaired."""
+    with database.open_writer("pgmend recipe") as writer:
+        for one in pending_steps(path, writer):
+            if one.index is None or not any(key.groups for key in one.run.keys):
+                continue
+            for index, *_ in labelled(writer, one.index):
+                set_aside(writer, index, lambda _: None)
 
 
 def _counted(path: Path, database: Database) -> list[str]:

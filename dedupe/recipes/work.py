@@ -37,6 +37,7 @@ from ..scan.run import Run
 from ..scan.scanner import scan
 from ..scan.splitting import run_of_key
 from ..surroundings import Surroundings
+from .begun import KEYS_FILE, REBUILT_FILE
 from .decisions import Decisions
 from .files import read_file, write_file
 from .fitting import Fit
@@ -48,9 +49,6 @@ from .stepresult import StepResult, step_result
 from .surveying import prove_references, survey_plans
 
 _SIGN = "recipe.json"
-_KEYS = "keys.json"
-#: says beside a key's run that its index, without duplicates, was built anew
-_REBUILT = "rebuilt"
 #: up to which deleted row in the journal nothing points at one
 _PROVED = "proved"
 #: bytes of a heap below which most of a scan's time is not spent reading
@@ -162,7 +160,7 @@ class Work:
         A repair changes which indexes there are; a key is asked for in the same way until
         its directory is done with.
         """
-        file = self._path / _KEYS
+        file = self._path / KEYS_FILE
         if not file.exists():
             facts = [
                 {**asdict(key), "asked": key.asked.to_json(), "step": key.step and key.step.id}
@@ -271,7 +269,7 @@ class Work:
     ) -> Survey:
         """Look once for what points at the rows of all plans that are still to be carried out."""
         if self._alone:
-            telling = Telling(partial(self._tell, "survey"), self._stop)
+            telling = self.telling("survey")
             self._survey = survey_plans(
                 self._database, self._around, [plan for _, plan in plans], counters, telling
             )
@@ -285,11 +283,15 @@ class Work:
         mark = self._path / _PROVED
         last = str(journal.last_deletion(self._around.session))
         if self._alone and not (mark.exists() and mark.read_text() == last):
-            telling = Telling(partial(self._tell, "proof"), self._stop)
+            telling = self.telling("proof")
             everything = [plan for _, plan in plans]
             if prove_references(self._database, self._around, everything, telling):
                 mark.write_text(last)
                 sync_directory(self._path)
+
+    def telling(self, what: str) -> Telling:
+        """Return what tells the listener about a part of the work, and hears a stop."""
+        return Telling(partial(self._tell, what), self._stop)
 
     def _check_stop(self) -> None:
         if self.stopping():
@@ -383,7 +385,7 @@ class Work:
 
     def _rebuild(self, plan: Plan) -> None:
         """Build the index of a key anew, once for the directory."""
-        mark = plan.run.path / _REBUILT
+        mark = plan.run.path / REBUILT_FILE
         if mark.exists():
             return
         with self._database.open_writer("pgmend recipe") as writer:

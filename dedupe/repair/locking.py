@@ -6,6 +6,7 @@ import random
 import time
 
 from ..errors import FailureError, LockNotAvailable, RunInUse
+from ..session import Session
 from ..writer import Writer
 from .telling import Telling
 
@@ -21,21 +22,39 @@ def lock_run(writer: Writer, run: str, telling: Telling) -> None:
     What a killed client left behind ends by itself once the server notices; it is waited
     for. Who owns the run's directory ends it sooner (``end_leftovers``). Raises RunInUse.
     """
+    if not _locked(writer, f"pgmend {run}", telling):
+        raise RunInUse(
+            f"another session works on the repair {run}",
+            hint="Wait for it, or end it: it shows in pg_stat_activity as pgmend repair.",
+            path=run,
+        )
+
+
+def lock_recipes(session: Session, telling: Telling) -> None:
+    """Make sure that no other recipe is carried out in the database, as long as the session lives.
+
+    Waits as ``lock_run`` does. Raises RunInUse.
+    """
+    if not _locked(session, "pgmend recipe", telling):
+        raise RunInUse(
+            "another process carries out a recipe in this database",
+            hint="Wait for it, or stop it: it shows in pg_stat_activity as pgmend recipe.",
+        )
+
+
+def _locked(session: Session, name: str, telling: Telling) -> bool:
+    """Take an advisory lock; return False if it is not to be had for some seconds."""
     end = time.monotonic() + _LEFTOVER_SECONDS
     while True:
-        (mine,) = writer.row(
+        (mine,) = session.row(
             "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended($1::text, 7))",
-            [f"pgmend {run}"],
+            [name],
         )
         if mine:
-            return
+            return True
         if time.monotonic() > end:
-            raise RunInUse(
-                f"another session works on the repair {run}",
-                hint="Wait for it, or end it: it shows in pg_stat_activity as pgmend repair.",
-                path=run,
-            )
-        telling.wait(0.2, "another session works on the run, or has not noticed its end")
+            return False
+        telling.wait(0.2, "another session works here, or has not noticed its end")
 
 
 def jitter(tries: int) -> float:
