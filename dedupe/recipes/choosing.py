@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..connect import Connectable, Database, connect
-from ..errors import QueryFailed, RecipeDoesNotFit, RunMismatch
+from ..errors import QueryFailed, RecipeDoesNotFit, RecipeError, RunMismatch
 from ..groups import as_text, member_columns
 from ..plan import Plan
 from ..relation import Relation, load_relation
@@ -143,6 +143,32 @@ def list_undecided(
         for one in fit.recipe.asked
         if waits[one.id]
     )
+
+
+def check_chosen(
+    fit: Fit, decisions: Decisions, plans: Iterable[tuple[RecipeKey, Plan]]
+) -> None:
+    """Raise RecipeError where a row was chosen that is in no group of its choice.
+
+    Reads the plans alone; memory: the rows that were chosen.
+    """
+    unknown = {name: dict.fromkeys(keys) for name, keys in decisions.chosen.items()}
+    for key, plan in plans:
+        if key.step is None or not plan.groups or not any(unknown.values()):
+            continue
+        choices = _choices(fit, key.step, decisions, plan)
+        for row in plan.rows_of(choices) if choices else ():
+            found = _Row(*row[2:]).key
+            if found is not None:
+                unknown.get(choices[row[0]].id, {}).pop(found, None)
+    for name, keys in unknown.items():
+        if keys:
+            raise RecipeError(
+                f"{name}: no row with the primary key {', '.join(keys)} is in one of its groups",
+                hint="Look at the primary keys once more; a run without --execute, on a terminal,"
+                " shows the rows of each group.",
+                choice=name,
+            )
 
 
 def waiting_choices(

@@ -30,7 +30,7 @@ from ..repair.verification import Verification, verify
 from ..scan.owner import owned
 from ..scan.run import Run
 from .begun import check_carried_out, journaling, pending_steps, step_runs
-from .choosing import Undecided, list_undecided
+from .choosing import Undecided, check_chosen, list_undecided
 from .decisions import Decisions
 from .ending import counter_runs, counters_of, end
 from .fitting import Fit, fit_recipe
@@ -102,10 +102,10 @@ def run_recipe(
     as ``repair`` does, each step with a run of its own in the journal. Memory: that of one scan or
     one repair.
 
-    Raises RecipeDoesNotFit, RunMismatch (the directory is another recipe's, or other
-    decisions were made), RunInUse (a recipe is carried out in this database by
-    another process), RefusedError (its journal is in another schema), NotReady (unmet
-    preconditions, open questions; only with ``execute``), what ``find_workers`` raises of a
+    Raises RecipeDoesNotFit, RecipeError (a row was chosen that is in no group), RunMismatch (the
+    directory is another recipe's, or other decisions were made), RunInUse (a recipe is carried out
+    in this database by another process), RefusedError (its journal is in another schema), NotReady
+    (unmet preconditions, open questions; only with ``execute``), what ``find_workers`` raises of a
     Redis, and what ``scan``, ``plan`` and ``repair`` raise.
     """
     started = time.monotonic()
@@ -136,6 +136,7 @@ def run_recipe(
         keys = work.keys(fit)
         runs = work.runs(keys, work.scans(keys))
         plans, long = _planned(database, work, fit, runs)
+        check_chosen(fit, work.decisions, plans)
         undecided = () if defaults else list_undecided(fit, work.decisions, plans)
         waiting = tuple(one.sentence for one in undecided)
         if execute:

@@ -168,6 +168,28 @@ def test_each_group_is_decided_by_itself(
     assert (result.begun, result.undecided, groups) == (True, (), [])
 
 
+def test_a_row_that_is_in_no_group_is_not_chosen_in_silence(
+    database: str, club: Connection, recipe: Recipe, place: Path
+) -> None:
+    """Scenario: an id is misspelt, and one is that of a member whose name nobody else has.
+    Outcome: an error that names them; the same directory takes the right one.
+    """
+    people = "SELECT * FROM people ORDER BY id"
+    before = club.execute(people).fetchall()
+    for execute in (False, True):
+        with pytest.raises(RecipeError, match="members: no row with the primary key 33, 9 is"):
+            run_recipe(
+                recipe, place, database, live=True, defaults=True, execute=execute, reason="x",
+                decisions=decide(recipe, ["members=3", "members=33", "members=9"]),
+            )
+    assert club.execute(people).fetchall() == before
+    done = run_recipe(
+        recipe, place, database, live=True, defaults=True, execute=True, reason="x",
+        decisions=decide(recipe, ["members=3"]),
+    )
+    assert done.status == "repaired"
+
+
 def test_defaults_decide_what_is_left(
     database: str, club: Connection, recipe: Recipe, place: Path
 ) -> None:
