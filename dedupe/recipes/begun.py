@@ -75,6 +75,21 @@ def pending_steps(place: str | Path, session: Session) -> Iterator[Pending]:
             )
 
 
+def check_database(place: str | Path, session: Session) -> None:
+    """Raise RunMismatch where the steps in a recipe's directory are of another database."""
+    found = read_server(session)
+    for run in step_runs(place):
+        try:
+            check_server(run.identity.server, found)
+        except RunMismatch as error:
+            raise RunMismatch(
+                error.message,
+                hint="Connect to the database that the recipe was begun on, or name another"
+                " directory.",
+                **error.facts,
+            ) from error
+
+
 def check_carried_out(place: str | Path, session: Session) -> None:
     """Raise where a directory holds nothing of a recipe that was carried out in this database.
 
@@ -90,14 +105,7 @@ def check_carried_out(place: str | Path, session: Session) -> None:
         )
     if any(find_run(session, run.id) or (run.path / REBUILT_FILE).exists() for run in runs):
         return
-    for run in runs:
-        try:
-            check_server(run.identity.server, read_server(session))
-        except RunMismatch as error:
-            raise RunMismatch(
-                error.message, hint="Connect to the database that the recipe was run on.",
-                **error.facts,
-            ) from error
+    check_database(place, session)
     raise UsageError(
         f"nothing of the recipe in {place} was carried out",
         hint="pgmend recipe run … --execute carries it out.",

@@ -29,7 +29,7 @@ from ..repair.uniqueindex import set_aside
 from ..repair.verification import Verification, verify
 from ..scan.owner import owned
 from ..scan.run import Run
-from .begun import check_carried_out, journaling, pending_steps, step_runs
+from .begun import check_carried_out, check_database, journaling, pending_steps, step_runs
 from .choosing import Undecided, check_chosen, list_undecided
 from .decisions import Decisions
 from .ending import counter_runs, counters_of, end
@@ -122,6 +122,8 @@ def run_recipe(
             stop, alone=alone,
         )
         held.callback(work.close)
+        with database.open("pgmend recipe") as session:
+            check_database(path, session)
         fit = fit_recipe(database, recipe)
         begun = work.sign(executing=False)
         before = look(database, recipe, redis=asked, live=live)
@@ -139,11 +141,13 @@ def run_recipe(
         check_chosen(fit, work.decisions, plans)
         undecided = () if defaults else list_undecided(fit, work.decisions, plans)
         waiting = tuple(one.sentence for one in undecided)
+        obstacles = work.obstacles(plans)
         if execute:
             # The scans may have taken hours, in which somebody came back.
             before = look(database, recipe, redis=asked, live=live)
-            if before.unmet or long.unmet or waiting:
-                raise _not_ready((*before.unmet, *long.unmet, *waiting))
+            unmet = *before.unmet, *long.unmet, *obstacles
+            if unmet or waiting:
+                raise _not_ready(unmet, waiting)
             work.sign(executing=True)
             survey = work.survey(plans, counters_of(fit))
             steps = [
@@ -162,7 +166,7 @@ def run_recipe(
         status="shown" if not execute else "left" if left else "repaired",
         fit=fit,
         steps=tuple(steps),
-        unmet=(*before.unmet, *long.unmet),
+        unmet=(*before.unmet, *long.unmet, *obstacles),
         open=waiting,
         undecided=undecided,
         begun=begun or execute,
@@ -194,12 +198,17 @@ def _planned(
             raise
 
 
-def _not_ready(reasons: tuple[str, ...]) -> NotReady:
+def _not_ready(unmet: tuple[str, ...], waiting: tuple[str, ...] = ()) -> NotReady:
+    hints = ["Mend what is named."] if unmet else []
+    if waiting:
+        hints.append(
+            "Decide with --decide ID=ANSWER or --decisions FILE, or take the defaults with"
+            " --defaults."
+        )
     return NotReady(
-        "the recipe cannot be carried out yet: " + "; ".join(reasons),
-        hint="Mend what is named; decide with --decide ID=ANSWER or --decisions FILE, or take the"
-        " defaults with --defaults.",
-        reasons=reasons,
+        "the recipe cannot be carried out yet: " + "; ".join((*unmet, *waiting)),
+        hint=" ".join(hints),
+        reasons=(*unmet, *waiting),
     )
 
 

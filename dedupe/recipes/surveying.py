@@ -1,4 +1,4 @@
-"""A recipe's survey before its first repair, and the proof after the last one.
+"""What a recipe looks at before its first repair, and the proof after the last one.
 
 Sources: https://www.postgresql.org/docs/current/btree.html,
 https://www.postgresql.org/docs/current/ddl-constraints.html#DDL-CONSTRAINTS-FK
@@ -17,6 +17,7 @@ from ..planning import known_key
 from ..references import References, load_references
 from ..relation import Relation
 from ..repair.pointing import among, array, held, id_type, ids_in
+from ..repair.preflight import obstacles
 from ..repair.searching import WHOLE
 from ..repair.stretches import BY_STRETCH, IN_STRETCH, read_tables, stretches
 from ..repair.survey import Counted, Survey, take_survey
@@ -68,6 +69,21 @@ def survey_plans(
         if known is None or known.state == "repairing":
             waiting.append((plan, pointing[plan.run.id]))
     return take_survey(database, waiting, counted, telling)
+
+
+def obstacles_to(around: Surroundings, plans: Sequence[Plan]) -> tuple[str, ...]:
+    """List what stands in the way of plans that have anything to do; see ``obstacles``."""
+    found: dict[str, None] = {}
+    for plan in plans:
+        if plan.groups or plan.changed:
+            found |= dict.fromkeys(
+                obstacles(
+                    around, _pointing(around, plan), plan.policies,
+                    unreadable=len(plan.run.unreadable), triggers_off=False,
+                    index=known_key(around, plan.run, plan.key).index_oid,
+                )
+            )
+    return tuple(found)
 
 
 def _pointing(around: Surroundings, plan: Plan) -> list[References]:

@@ -46,7 +46,7 @@ from .labels import comment_of, labelled
 from .recipe import Counter, Recipe
 from .rules import policies_of, policies_otherwise
 from .stepresult import StepResult, step_result
-from .surveying import prove_references, survey_plans
+from .surveying import obstacles_to, prove_references, survey_plans
 
 _SIGN = "recipe.json"
 #: up to which deleted row in the journal nothing points at one
@@ -269,11 +269,13 @@ class Work:
     ) -> Survey:
         """Look once for what points at the rows of all plans that are still to be carried out."""
         if self._alone:
-            telling = self.telling("survey")
-            self._survey = survey_plans(
-                self._database, self._around, [plan for _, plan in plans], counters, telling
-            )
+            everything, telling = [plan for _, plan in plans], self.telling("survey")
+            self._survey = survey_plans(self._database, self._around, everything, counters, telling)
         return self._survey
+
+    def obstacles(self, plans: list[tuple[RecipeKey, Plan]]) -> tuple[str, ...]:
+        """List what stands in the way of the repairs, rights for instance, all of it at once."""
+        return obstacles_to(self._around, [plan for _, plan in plans])
 
     def prove(self, plans: list[tuple[RecipeKey, Plan]]) -> None:
         """Prove that nothing points at rows that are gone, once for what the journal holds.
@@ -283,9 +285,8 @@ class Work:
         mark = self._path / _PROVED
         last = str(journal.last_deletion(self._around.session))
         if self._alone and not (mark.exists() and mark.read_text() == last):
-            telling = self.telling("proof")
             everything = [plan for _, plan in plans]
-            if prove_references(self._database, self._around, everything, telling):
+            if prove_references(self._database, self._around, everything, self.telling("proof")):
                 mark.write_text(last)
                 sync_directory(self._path)
 

@@ -100,7 +100,7 @@ def repair(
         if known is not None and known.state in {"undoing", "undone"}:
             raise RefusedError(
                 f"the repair of {plan.run.path} was taken back; its rows have new addresses",
-                hint="Scan again, then plan and repair.",
+                hint="Scan again, then plan and repair; a recipe: another --run.",
             )
         if known is None:
             check_leaves(session, plan.run.identity)

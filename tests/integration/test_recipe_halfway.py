@@ -8,7 +8,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dedupe.errors import NotARunDirectory, RepairStopped, RunInUse, RunMismatch, UsageError
+from dedupe.errors import (
+    NotARunDirectory,
+    NotReady,
+    RepairStopped,
+    RunInUse,
+    RunMismatch,
+    UsageError,
+)
 from dedupe.lab import Server
 from dedupe.recipes import Recipe, run_recipe, undo_recipe, verify_recipe
 from dedupe.repair import locking
@@ -69,11 +76,33 @@ def test_where_nothing_was_carried_out_nothing_is_well(
     run_recipe(recipe, place, database, live=True, defaults=True, execute=True, reason="x")
     other = lab.create_database("pgmend_test_another")
     try:
-        for look in (verify_recipe, undo_recipe):
-            with pytest.raises(RunMismatch, match="another database"):
+        for look in (verify_recipe, undo_recipe, lambda at, db: run_recipe(recipe, at, db)):
+            with pytest.raises(RunMismatch, match="another database") as refused:
                 look(place, other)
+            assert "--fresh" not in str(refused.value.hint)
     finally:
         lab.drop_database("pgmend_test_another")
+
+
+def test_what_stands_in_the_way_of_a_later_step_is_told_before_the_first(
+    database: str, shop: Connection, recipe: Recipe, place: Path
+) -> None:
+    """Scenario: the server would refuse to change a table of the recipe's last step."""
+    before = state(shop)
+    shop.execute(
+        "ALTER TABLE people REPLICA IDENTITY NOTHING;"
+        "CREATE PUBLICATION all_people FOR TABLE people"
+    )
+    shown = run_recipe(recipe, place, database, live=True)
+    assert [text for text in shown.unmet if "no replica identity" in text] != []
+    with pytest.raises(NotReady, match="no replica identity") as refused:
+        run_recipe(recipe, place, database, live=True, defaults=True, execute=True, reason="x")
+    assert refused.value.hint == "Mend what is named."
+    assert state(shop) == before
+    assert shop.execute("SELECT to_regnamespace('pgmend')").fetchall() == [(None,)]
+    shop.execute("DROP PUBLICATION all_people")
+    done = run_recipe(recipe, place, database, live=True, defaults=True, execute=True, reason="x")
+    assert done.status == "repaired"
 
 
 @pytest.mark.usefixtures("shop")
