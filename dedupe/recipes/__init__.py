@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from .begun import recipe_journal
-from .choosing import Undecided, WaitingGroup, WaitingRow, waiting_choices
+from .choosing import WaitingGroup, WaitingRow, waiting_choices
 from .decisions import Decisions, decide
 from .fitting import Fit, fit_recipe
 from .reading import load_recipe, read_recipe, recipe_names
 from .recipe import Recipe
 from .running import RecipeResult, run_recipe, undo_recipe, verify_recipe
 from .stepresult import StepResult
+from .undecided import Undecided
 
 __all__ = [
     "Decisions",

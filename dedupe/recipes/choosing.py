@@ -1,4 +1,4 @@
-"""What waits for a person: open questions and choices, and what the rows of a group say.
+"""What the rows say of a group that waits for a person.
 
 Groups come from the plans in a recipe's directory. Their rows are read by address, and only
 as the scan saw them; children are counted through an index where one finds them. What is
@@ -9,15 +9,13 @@ Source: https://www.postgresql.org/docs/current/functions-string.html (format)
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
 
 from ..connect import Connectable, Database, connect
-from ..errors import QueryFailed, RecipeDoesNotFit, RecipeError, RunMismatch
+from ..errors import QueryFailed, RecipeDoesNotFit
 from ..groups import as_text, member_columns
 from ..plan import Plan
 from ..relation import Relation, load_relation
@@ -28,12 +26,10 @@ from ..surroundings import Reference
 from ..table import find_relation, quoted
 from .decisions import Decisions
 from .fitting import Fit
-from .keys import RecipeKey
 from .recipe import Choice, Step
-from .rules import cases_of, key_text
+from .rules import cases_of
+from .undecided import OpenGroup, PlannedRow, choices_of, open_groups
 
-#: rows of a group that are shown at most
-MOST_ROWS = 100
 #: characters of a value that are read at most
 MOST_CHARACTERS = 500
 #: groups of the first batch, so that it comes soon; each one after it has four times as many
@@ -43,25 +39,6 @@ _LARGEST_BATCH = 512
 _BATCH_ROWS = 2000
 #: SQLSTATE undefined_column
 _NO_COLUMN = "42703"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Undecided:
-    """A question or a choice that is open, and the groups that wait for it."""
-
-    id: str
-    #: what is asked
-    asks: str
-    #: how many groups wait
-    groups: int
-    #: whether it is decided for each group
-    choice: bool
-
-    @property
-    def sentence(self) -> str:
-        """Say for people what is not decided."""
-        groups = f"{self.groups:,} group{'' if self.groups == 1 else 's'}"
-        return f"{self.id} is not decided for {groups}: {self.asks}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,83 +71,6 @@ class WaitingGroup:
     size: int
 
 
-class _Row(NamedTuple):
-    """A row as the plan knows it."""
-
-    leaf: int
-    ctid: str
-    xmin: str
-    #: JSON array of texts, as stored
-    pk: bytes
-
-    @property
-    def key(self) -> str | None:
-        """The primary key as decisions name it."""
-        texts = json.loads(as_text(self.pk))
-        return key_text(texts) if texts else None
-
-
-class _Group(NamedTuple):
-    policy: int
-    number: int
-    rows: list[_Row]
-    size: int
-
-
-def list_undecided(
-    fit: Fit, decisions: Decisions, plans: Iterable[tuple[RecipeKey, Plan]]
-) -> tuple[Undecided, ...]:
-    """List what groups wait for. Reads the plans alone; memory: a group's rows to be shown.
-
-    A choice is open for the groups that its case decides and in which nobody chose a row. A
-    question is open for those that come to its cases, whatever the answer.
-
-    Raises RunMismatch (the schema is not the one of the plan), PlanError.
-    """
-    waits = {one.id: 0 for one in fit.recipe.asked}
-    for key, plan in plans:
-        if key.step is None or not plan.groups:
-            continue
-        for question, place in _questions(fit, key.step, decisions).items():
-            waits[question] += sum(groups for groups, _ in plan.shares[place:])
-        choices = _choices(fit, key.step, decisions, plan)
-        for group in _waiting(plan, choices, decisions):
-            waits[choices[group.policy].id] += 1
-    return tuple(
-        Undecided(
-            id=one.id, asks=one.asks, groups=waits[one.id], choice=one in fit.recipe.choices
-        )
-        for one in fit.recipe.asked
-        if waits[one.id]
-    )
-
-
-def check_chosen(
-    fit: Fit, decisions: Decisions, plans: Iterable[tuple[RecipeKey, Plan]]
-) -> None:
-    """Raise RecipeError where a row was chosen that is in no group of its choice.
-
-    Reads the plans alone; memory: the rows that were chosen.
-    """
-    unknown = {name: dict.fromkeys(keys) for name, keys in decisions.chosen.items()}
-    for key, plan in plans:
-        if key.step is None or not plan.groups or not any(unknown.values()):
-            continue
-        choices = _choices(fit, key.step, decisions, plan)
-        for row in plan.rows_of(choices) if choices else ():
-            found = _Row(*row[2:]).key
-            if found is not None:
-                unknown.get(choices[row[0]].id, {}).pop(found, None)
-    for name, keys in unknown.items():
-        if keys:
-            raise RecipeError(
-                f"{name}: no row with the primary key {', '.join(keys)} is in one of its groups",
-                hint="Look at the primary keys once more; a run without --execute, on a terminal,"
-                " shows the rows of each group.",
-                choice=name,
-            )
-
-
 def waiting_choices(
     fit: Fit, place: str | Path, db: Connectable, *, decisions: Decisions | None = None
 ) -> Iterator[WaitingGroup]:
@@ -194,8 +94,8 @@ def waiting_choices(
         if not any(case.choice for case in cases_of(fit, step, decided)):
             continue
         plan = Plan.open(Path(place) / "steps" / plain_name(step.id))
-        choices = _choices(fit, step, decided, plan)
-        waiting = _waiting(plan, choices, decided)
+        choices = choices_of(fit, step, decided, plan)
+        waiting = open_groups(plan, choices, decided)
         looks: dict[str, _Look] = {}
         for batch in _batches(waiting):
             for policy, groups in groupby(batch, key=lambda group: group.policy):
@@ -204,65 +104,9 @@ def waiting_choices(
                 yield from look.at(database, list(groups))
 
 
-def _questions(fit: Fit, step: Step, decisions: Decisions) -> dict[str, int]:
-    """Map the open questions of a step to the first policy that their answers can change."""
-    found: dict[str, int] = {}
-    counting = cases_of(fit, step, decisions)
-    place = 0
-    for case in step.cases:
-        if fit.counts(case, step.table):
-            for question in case.answered:
-                if question not in decisions.answers:
-                    found.setdefault(question, place)
-        place += case in counting
-    return found
-
-
-def _choices(fit: Fit, step: Step, decisions: Decisions, plan: Plan) -> dict[int, Choice]:
-    """Map policies of a step's plan to the choice that says which row stays."""
-    cases = cases_of(fit, step, decisions)
-    policies = plan.policies
-    if len(cases) != len(policies):
-        raise RunMismatch(
-            f"the plan of {step.id} was made for {len(policies)} cases, and {len(cases)} count"
-            " in this schema",
-            hint="The schema was changed since: name a new directory with --run.",
-            field="policies",
-            expected=len(policies),
-            found=len(cases),
-        )
-    known = {choice.id: choice for choice in fit.recipe.choices}
-    return {
-        number: known[case.choice] for number, case in enumerate(cases) if case.choice is not None
-    }
-
-
-def _waiting(
-    plan: Plan, choices: Mapping[int, Choice], decisions: Decisions
-) -> Iterator[_Group]:
-    """Stream the groups in which no row was chosen."""
-    if not choices:
-        return
-    chosen = {
-        number: frozenset(decisions.chosen.get(choice.id, ()))
-        for number, choice in choices.items()
-    }
-    by_group = groupby(plan.rows_of(choices), key=lambda row: (row[0], row[1]))
-    for (policy, number), found in by_group:
-        rows = (_Row(*row[2:]) for row in found)
-        shown = list(islice(rows, MOST_ROWS))
-        size = len(shown)
-        known = any(row.key in chosen[policy] for row in shown)
-        for row in rows:
-            size += 1
-            known = known or row.key in chosen[policy]
-        if not known:
-            yield _Group(policy, number, shown, size)
-
-
-def _batches(groups: Iterator[_Group]) -> Iterator[list[_Group]]:
+def _batches(groups: Iterator[OpenGroup]) -> Iterator[list[OpenGroup]]:
     most = _FIRST_BATCH
-    batch: list[_Group] = []
+    batch: list[OpenGroup] = []
     for group in groups:
         batch.append(group)
         if len(batch) >= most or sum(len(one.rows) for one in batch) >= _BATCH_ROWS:
@@ -287,7 +131,7 @@ class _Look:
         #: heading to SQL, once the server has been asked which of them it can evaluate
         self._expressions: dict[str, str] | None = None
 
-    def at(self, database: Database, groups: list[_Group]) -> Iterator[WaitingGroup]:
+    def at(self, database: Database, groups: list[OpenGroup]) -> Iterator[WaitingGroup]:
         """Look at groups, all of them before the first is yielded."""
         rows = [row for group in groups for row in group.rows]
         with database.open("pgmend recipe") as session:
@@ -347,7 +191,7 @@ class _Look:
         return found
 
     def _values(
-        self, session: Session, root: Relation, rows: Sequence[_Row]
+        self, session: Session, root: Relation, rows: Sequence[PlannedRow]
     ) -> dict[int, dict[str, str | None]]:
         """Read what is shown of rows, by their place; a row that was changed is missing."""
         headings = dict(self._expressions or {})
@@ -388,7 +232,7 @@ class _Look:
         }
 
     def _counts(
-        self, session: Session, root: Relation, counted: str, rows: Sequence[_Row]
+        self, session: Session, root: Relation, counted: str, rows: Sequence[PlannedRow]
     ) -> dict[int, int]:
         """Count the rows of a child that hold each row's primary key, by the row's place."""
         table, _, name = counted.partition(".")

@@ -30,7 +30,6 @@ from ..repair.verification import Verification, verify
 from ..scan.owner import owned
 from ..scan.run import Run
 from .begun import check_carried_out, check_database, journaling, pending_steps, step_runs
-from .choosing import Undecided, check_chosen, list_undecided
 from .decisions import Decisions
 from .ending import counter_runs, counters_of, end
 from .fitting import Fit, fit_recipe
@@ -40,6 +39,7 @@ from .longkeys import long_keys
 from .preconditions import Met, look
 from .recipe import Recipe
 from .stepresult import StepResult, step_result
+from .undecided import Undecided, check_chosen, list_undecided
 from .work import OnRecipeProgress, Work
 from .workers import place_of
 

@@ -13,7 +13,8 @@ import pytest
 from dedupe import WaitingGroup, lab, load_recipe, run_recipe, waiting_choices
 from dedupe.errors import NotReady, RecipeDoesNotFit, RecipeError, RunMismatch
 from dedupe.recipes import Decisions, Recipe, RecipeResult, decide, read_recipe
-from dedupe.recipes.choosing import MOST_CHARACTERS, MOST_ROWS
+from dedupe.recipes.choosing import MOST_CHARACTERS
+from dedupe.recipes.undecided import MOST_ROWS
 
 from ..scanning import Connection
 
