@@ -109,6 +109,17 @@ class Writer(Session):
                         block, size = [], 0
                 copy.write("".join(block).encode("utf-8", "surrogateescape"))
 
+    @contextmanager
+    def own_path(self) -> Iterator[None]:
+        """Let statements outside of transactions look names up as the role does, for the block."""
+        change = "SELECT pg_catalog.set_config('search_path', $1, false)"
+        self.rows(change, [self.own_search_path])
+        try:
+            yield
+        finally:
+            if not self.connection.closed:
+                self.rows(change, [""])
+
     def alone(self, statement: str) -> None:
         """Run a statement that must not stand in a transaction (CREATE INDEX CONCURRENTLY).
 

@@ -57,13 +57,8 @@ def end(
             if after.refresh is None or not after.counts_at(fit.versions):
                 continue
             if _found(writer, after.refresh, "m") is not None:
-                change = "SELECT pg_catalog.set_config('search_path', $1, false)"
-                writer.rows(change, [writer.own_search_path])
-                try:
+                with writer.own_path():
                     writer.alone(f"REFRESH MATERIALIZED VIEW {quoted(after.refresh)}")
-                finally:
-                    if not writer.connection.closed:
-                        writer.rows(change, [""])
     return counted
 
 

@@ -267,13 +267,8 @@ def build(writer: Writer, statement: str, *, sweep: str | None = None) -> None:
         # A function of the key names something without its schema.
         if sweep is not None:
             writer.alone(sweep)
-        change = "SELECT pg_catalog.set_config('search_path', $1, false)"
-        writer.rows(change, [writer.own_search_path])
-        try:
+        with writer.own_path():
             writer.alone(statement)
-        finally:
-            if not writer.connection.closed:
-                writer.rows(change, [""])
 
 
 def _attach(writer: Writer, schema: str, name: str) -> None:
