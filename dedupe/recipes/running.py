@@ -130,11 +130,10 @@ def run_recipe(
         if execute:
             if before.unmet:
                 raise _not_ready(before.unmet)
-            # A session of its own: one that is used again gives its locks up.
-            mine = held.enter_context(connect(db).open("pgmend recipe"))
-            lock_recipes(mine, work.telling("lock"))
-        if execute and work.finish():
-            fit = fit_recipe(database, recipe)
+            lock = held.enter_context(database.open("pgmend recipe"))
+            lock_recipes(lock, work.telling("lock"))
+            if work.finish():
+                fit = fit_recipe(database, recipe)
         keys = work.keys(fit)
         runs = work.runs(keys, work.scans(keys))
         plans, long = _planned(database, work, fit, runs)
