@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dedupe import (
     Decisions,
+    Losses,
     Recipe,
     RecipeResult,
     WaitingGroup,
@@ -24,6 +25,7 @@ from dedupe import (
 )
 from dedupe.connect import Database
 
+from .losses import losses_lines
 from .output import counted, note, one_line, styled
 from .sidebyside import cut_to, harmless, side_by_side, wrapped
 from .stopping import same_command
@@ -131,7 +133,7 @@ class _Asking:
             with owned_directory(self._deciding.place):
                 for one in open_now:
                     seen.add(one.id)
-                    self._question(one.id, one.groups)
+                    self._question(one.id, one.groups, result.losses)
             if self._deciding.answered != before:
                 result = self._carry(self._deciding.decisions, False)
         if result is None:
@@ -145,7 +147,7 @@ class _Asking:
             return self._carry(self._deciding.decisions, False)
         return result
 
-    def _question(self, name: str, groups: int) -> None:
+    def _question(self, name: str, groups: int, losses: Sequence[Losses]) -> None:
         (question,) = (one for one in self._deciding.recipe.questions if one.id == name)
         self._say("")
         self._head(f"{name}, for {counted(groups, 'group')}")
@@ -155,6 +157,11 @@ class _Asking:
             usual = " (default)" if answer == question.default else ""
             self._say(f"  {number}  {answer}{usual}")
             self._text(does, "     ")
+        for one in losses:
+            if name in one.answered:
+                self._say("")
+                for line in losses_lines(one):
+                    self._text(line, "  ")
         known = {answer: answer for answer in answers}
         known.update({str(number): answer for number, answer in enumerate(answers, 1)})
         said = self._asked(

@@ -11,6 +11,7 @@ import msgspec
 from dedupe import Fit, Recipe, RecipeResult, UndoResult, Verification
 
 from . import afterwards
+from .losses import losses_facts, losses_lines
 from .output import FORMAT_VERSION, aligned, counted, heard, one_line, print_fact, print_json
 from .repairing import NOTHING_WRITTEN
 
@@ -189,6 +190,7 @@ def result_facts(result: RecipeResult, place: Path) -> dict[str, Any]:
         ],
         "unmet": list(result.unmet),
         "open": list(result.open),
+        "losses": [losses_facts(one) for one in result.losses],
         "undecided": [{"id": one.id, "groups": one.groups} for one in result.undecided],
         "tell": list(result.tell),
         "notes": list(result.notes),
@@ -211,6 +213,10 @@ def print_result(result: RecipeResult, place: Path, *, as_json: bool) -> None:
     for heading, lines in (
         ("Not met yet", result.unmet),
         ("Not decided yet", result.open),
+        (
+            "Goes for good" if result.status == "shown" else "Went for good",
+            [line for one in result.losses for line in losses_lines(one)],
+        ),
         ("To be known", result.notes),
         ("To be done by you", result.tell if result.status != "shown" else ()),
     ):

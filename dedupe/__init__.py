@@ -28,6 +28,7 @@ from .progress import Progress, RepairProgress, RunStatus
 from .recipes import (
     Decisions,
     Fit,
+    Losses,
     Recipe,
     RecipeResult,
     StepResult,
@@ -45,6 +46,7 @@ from .recipes import (
     waiting_choices,
 )
 from .repair.executor import repair
+from .repair.losses import Loss
 from .repair.result import Result, UndoResult
 from .repair.undoing import undo
 from .repair.verification import Verification, verify
@@ -68,6 +70,8 @@ __all__ = [
     "JournalRun",
     "KeyPart",
     "KeyResult",
+    "Loss",
+    "Losses",
     "MatchKey",
     "Member",
     "Members",

@@ -6,6 +6,7 @@ from .begun import recipe_journal
 from .choosing import WaitingGroup, WaitingRow, waiting_choices
 from .decisions import Decisions, decide
 from .fitting import Fit, fit_recipe
+from .losses import Losses
 from .reading import load_recipe, read_recipe, recipe_names
 from .recipe import Recipe
 from .running import RecipeResult, run_recipe, undo_recipe, verify_recipe
@@ -15,6 +16,7 @@ from .undecided import Undecided
 __all__ = [
     "Decisions",
     "Fit",
+    "Losses",
     "Recipe",
     "RecipeResult",
     "StepResult",

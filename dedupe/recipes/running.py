@@ -36,6 +36,7 @@ from .fitting import Fit, fit_recipe
 from .keys import RecipeKey
 from .labels import labelled
 from .longkeys import long_keys
+from .losses import Losses, find_losses
 from .preconditions import Met, look
 from .recipe import Recipe
 from .stepresult import StepResult, step_result
@@ -57,6 +58,8 @@ class RecipeResult:
     open: tuple[str, ...]
     #: the same as values
     undecided: tuple[Undecided, ...]
+    #: what goes for good by the answers and defaults, if they stay as they are
+    losses: tuple[Losses, ...]
     #: whether its repair has begun, so that decisions cannot be changed any more
     begun: bool
     #: what is left for a person to do
@@ -92,13 +95,15 @@ def run_recipe(
     ``defaults`` whatever is open is decided as the recipe says. ``live``: others may be
     connected and workers run. ``redis`` is the URL of the Redis that knows the application's
     workers (needs redis-py, the extra ``redis``), ``redis_namespace`` what its keys begin with.
-    ``reason`` is journaled. ``on_progress`` is called with the step or table, ``survey`` or
-    ``proof``, and its progress, by one thread at a time, not always this one; ``stop`` ends it at
-    a safe point.
+    ``reason`` is journaled. ``on_progress`` is called with the step or table, ``survey``,
+    ``losses`` or ``proof``, and its progress, by one thread at a time, not always this one;
+    ``stop`` ends it at a safe point.
 
     Reads every table of the recipe once for all its keys, and again after its repair; tables
     whose keys may be too long for an index once more, and so, with nobody else connected, large
-    tables that point at duplicates, and after the last repair all that point at what went. Writes
+    tables that point at duplicates, and after the last repair all that point at what went. What
+    hangs on rows that go for good is read before (``list_losses``), and written to
+    ``steps/ID/losses.jsonl``. Writes
     as ``repair`` does, each step with a run of its own in the journal. Memory: that of one scan or
     one repair.
 
@@ -141,12 +146,16 @@ def run_recipe(
         undecided = () if defaults else list_undecided(fit, work.decisions, plans)
         waiting = tuple(one.sentence for one in undecided)
         obstacles = work.obstacles(plans)
+        listing = work.telling("losses")
+        losses, unread = find_losses(work.around, fit, work.decisions, plans, listing)
         if execute:
             # The scans may have taken hours, in which somebody came back.
             before = look(database, recipe, redis=asked, live=live)
             unmet = *before.unmet, *long.unmet, *obstacles
             if unmet or waiting:
                 raise _not_ready(unmet, waiting)
+            for one in losses if not begun else ():
+                listing.say(f"{one.sentence}; each is listed in {one.file}")
             work.sign(executing=True)
             survey = work.survey(plans, counters_of(fit))
             steps = [
@@ -168,13 +177,14 @@ def run_recipe(
         unmet=(*before.unmet, *long.unmet, *obstacles),
         open=waiting,
         undecided=undecided,
+        losses=losses,
         begun=begun or execute,
         tell=tuple(
             after.tell
             for after in recipe.afterwards
             if after.tell is not None and after.counts_at(fit.versions)
         ),
-        notes=(*fit.notes, *before.notes, *long.notes),
+        notes=(*fit.notes, *before.notes, *long.notes, *unread),
         counted=counted,
         seconds=time.monotonic() - started,
     )

@@ -90,7 +90,6 @@ class Work:
         self._proved: set[int] = set()
         #: by which indexes the repairs may go, and for which ids
         self._survey = Survey()
-        #: what was read of the catalogs, until the schema is changed
         self._known: Surroundings | None = None
 
     def close(self) -> None:
@@ -103,7 +102,8 @@ class Work:
             self._known = None
 
     @property
-    def _around(self) -> Surroundings:
+    def around(self) -> Surroundings:
+        """What was read of the catalogs, until the schema is changed."""
         if self._known is None:
             self._known = Surroundings(self._database.open("pgmend recipe"))
         return self._known
@@ -186,7 +186,7 @@ class Work:
         reading.
         """
         Options.of(order="auto", jobs=self._jobs, memory=self._memory, nice=self._nice)
-        around = self._around
+        around = self.around
         asked: dict[str, list[MatchKey]] = {}
         for key in keys:
             asked.setdefault(key.table, []).append(key.asked)
@@ -255,7 +255,7 @@ class Work:
         self._check_stop()
         if (run.path / PLAN_FILE).exists():
             return Plan(run)
-        around = self._around
+        around = self.around
         resolved = known_key(around, run, 0)
         policies = (
             policies_otherwise(around, fit, resolved)
@@ -270,12 +270,12 @@ class Work:
         """Look once for what points at the rows of all plans that are still to be carried out."""
         if self._alone:
             everything, telling = [plan for _, plan in plans], self.telling("survey")
-            self._survey = survey_plans(self._database, self._around, everything, counters, telling)
+            self._survey = survey_plans(self._database, self.around, everything, counters, telling)
         return self._survey
 
     def obstacles(self, plans: list[tuple[RecipeKey, Plan]]) -> tuple[str, ...]:
         """List what stands in the way of the repairs, rights for instance, all of it at once."""
-        return obstacles_to(self._around, [plan for _, plan in plans])
+        return obstacles_to(self.around, [plan for _, plan in plans])
 
     def prove(self, plans: list[tuple[RecipeKey, Plan]]) -> None:
         """Prove that nothing points at rows that are gone, once for what the journal holds.
@@ -283,10 +283,10 @@ class Work:
         Only alone: beside others each repair goes by proved indexes.
         """
         mark = self._path / _PROVED
-        last = str(journal.last_deletion(self._around.session))
+        last = str(journal.last_deletion(self.around.session))
         if self._alone and not (mark.exists() and mark.read_text() == last):
             everything = [plan for _, plan in plans]
-            if prove_references(self._database, self._around, everything, self.telling("proof")):
+            if prove_references(self._database, self.around, everything, self.telling("proof")):
                 mark.write_text(last)
                 sync_directory(self._path)
 
@@ -309,7 +309,7 @@ class Work:
 
         ``behind``: the indexes of keys that hold duplicates and come later.
         """
-        session = self._around.session
+        session = self.around.session
         known = journal.find_run(session, plan.run.id)
         if key.index is not None and is_set_aside(comment_of(session, key.index)):
             key = replace(key, create=key.name)
@@ -347,7 +347,7 @@ class Work:
                     also_damaged=behind,
                     proved=self._proved,
                     alone=self._alone,
-                    around=self._around,
+                    around=self.around,
                     survey=self._survey,
                     on_progress=partial(self._tell, key.id),
                     stop=self._stop,
@@ -364,7 +364,7 @@ class Work:
                     # Any index that took part may be another one now.
                     self._forget_catalogs()
                 elif key.create is not None:
-                    self._around.forget_indexes(plan.run.identity.table_oid)
+                    self.around.forget_indexes(plan.run.identity.table_oid)
                 return done
 
     def _aside(self, key: RecipeKey, label: str) -> RecipeKey:
@@ -372,7 +372,7 @@ class Work:
         with self._database.open_writer("pgmend recipe") as writer:
             for index, table, _ in labelled(writer, label):
                 set_aside(writer, index, lambda _: None)
-                self._around.forget_indexes(table)
+                self.around.forget_indexes(table)
         return replace(key, create=key.name) if label == key.index else key
 
     def finish(self) -> bool:

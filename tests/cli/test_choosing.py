@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -246,6 +247,38 @@ def test_a_person_chooses_and_the_recipe_is_carried_out(
     assert again.ends() == ExitCode.OK, again.seen
     assert "stop: " not in again.seen
     assert names(db) == [1, 5, 7, 9]
+
+
+@pytest.mark.usefixtures("club")
+def test_what_would_go_for_good_is_shown_before_it_is_asked(
+    run: Run, pgmend: Command, db: Connection
+) -> None:
+    """Scenario: an answer lets a row go with all that hangs on it.
+    Outcome: the question shows which and how much, and so does the plan; another answer does not.
+    """
+    text = TEXT.replace("merge", "delete").replace('default = "rename"', 'default = "delete"')
+    case = 'answered = { strangers = "delete" }'
+    text = text.replace(case, f'{case}\naccept_loss = ["*"]')
+    (pgmend.where / "club.toml").write_text(text)
+    db.execute(
+        "UPDATE letters SET person = 8 WHERE id <= 5;"
+        " ALTER TABLE letters ADD FOREIGN KEY (person) REFERENCES people ON DELETE CASCADE"
+    )
+    terminal = run()
+    asked = terminal.answers(QUESTION, "")
+    assert "people, by strangers=delete: 1 of public.people, and with it\n" in asked
+    assert "\n            5  public.letters\n" in asked
+    assert "dora (id 8; id 9 stays): 5 rows with it, 0 emptied\n" in asked
+    for _ in range(3):
+        terminal.answers(CHOICE, "")
+    assert terminal.ends() == ExitCode.OK, terminal.seen
+    shown = terminal.seen[terminal.seen.index("\nGoes for good\n") :]
+    assert "dora (id 8; id 9 stays): 5 rows with it" in shown
+    arguments = ("recipe", "run", "club.toml", "--live", "--json", "--defaults", "--run")
+    facts = json.loads(pgmend(*arguments, "by").stdout)
+    assert [(one["rows"], one["gone"]) for one in facts["losses"]] == [(1, {"public.letters": 5})]
+    done = pgmend(*arguments, "by", "--decide", "strangers=rename")
+    assert json.loads(done.stdout)["losses"] == []
 
 
 @pytest.mark.usefixtures("club")

@@ -1,0 +1,147 @@
+"""What goes for good by a recipe's answers: written down row by row before anything is done."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import chain, groupby
+from pathlib import Path
+
+import msgspec
+
+from .. import journal
+from ..errors import LocalStorageError, RunDirectoryDamaged
+from ..plan import Plan
+from ..repair.losses import Loss, list_losses
+from ..repair.telling import Telling
+from ..scan.checkpoint import sync_directory
+from ..surroundings import Surroundings
+from .decisions import Decisions
+from .fitting import Fit
+from .keys import RecipeKey
+from .rules import cases_of
+
+#: beside a step's plan: each row that goes for good by it, a line of JSON each
+LOSSES_FILE = "losses.jsonl"
+#: of a step, the rows that are kept in memory to be shown
+MOST_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Losses:
+    """What goes for good by one case of a step, because its policy accepts that."""
+
+    step: str
+    #: schema.table
+    table: str
+    #: question to the answer that it goes by
+    answered: Mapping[str, str]
+    #: rows of the table that go and are not merged
+    rows: int
+    #: schema.table to its rows that go with them, each counted once
+    gone: Mapping[str, int]
+    #: schema.table.column to rows that stay and lose what they say there
+    emptied: Mapping[str, int]
+    #: the first of the rows, each with what goes with it
+    first: tuple[Loss, ...] = field(repr=False)
+    #: all of them, a line of JSON each
+    file: Path
+
+    @property
+    def heading(self) -> str:
+        """Say which rows go, and by which answer."""
+        by = " and ".join(f"{question}={answer}" for question, answer in self.answered.items())
+        return f"{self.step}{f', by {by}' if by else ''}: {self.rows:,} of {self.table}"
+
+    @property
+    def sentence(self) -> str:
+        """Say for people what goes."""
+        told = [f"{count:,} of {table}" for table, count in self.gone.items()]
+        emptied = [f"{count:,} of {column}" for column, count in self.emptied.items()]
+        return (
+            f"for good go, in step {self.heading}, and with them {', '.join(told) or 'nothing'}"
+            + (f"; emptied: {', '.join(emptied)}" if emptied else "")
+        )
+
+
+def find_losses(
+    around: Surroundings,
+    fit: Fit,
+    decisions: Decisions,
+    plans: Sequence[tuple[RecipeKey, Plan]],
+    telling: Telling,
+) -> tuple[tuple[Losses, ...], tuple[str, ...]]:
+    """List what goes for good by plans, and say what could not be read of it.
+
+    Of a plan whose repair has not begun it is counted anew and written into its directory; of one
+    that has, it is what was written then. Reads as ``list_losses`` does. Raises what that raises,
+    LocalStorageError, RunDirectoryDamaged.
+    """
+    found: list[Losses] = []
+    unread: list[str] = []
+    for key, plan in plans:
+        if key.step is None or not plan.groups:
+            continue
+        file = plan.run.path / LOSSES_FILE
+        if journal.find_run(around.session, plan.run.id) is None:
+            _write(file, list_losses(around, plan, telling, unread))
+        cases = cases_of(fit, key.step, decisions)
+        for policy, some in groupby(_read(file), key=lambda one: one.policy):
+            first, rows = [], 0
+            gone: Counter[str] = Counter()
+            emptied: Counter[str] = Counter()
+            for loss in some:
+                rows += 1
+                if rows <= MOST_SHOWN:
+                    first.append(loss)
+                gone.update(loss.gone)
+                emptied.update(loss.emptied)
+            found.append(
+                Losses(
+                    step=key.id, table=plan.table, answered=dict(cases[policy].answered),
+                    rows=rows, gone=dict(sorted(gone.items())),
+                    emptied=dict(sorted(emptied.items())), first=tuple(first), file=file,
+                )
+            )
+    return tuple(found), tuple(unread)
+
+
+def _write(file: Path, losses: Iterator[Loss]) -> None:
+    """Write the file in one piece; none where nothing is lost."""
+    new = file.with_suffix(".new")
+    first = next(losses, None)
+    try:
+        if first is None:
+            file.unlink(missing_ok=True)
+            return
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+            for loss in chain([first], losses):
+                # ASCII: a text of the database may be no text of Unicode.
+                out.write(json.dumps(asdict(loss)) + "\n")
+            out.flush()
+            os.fsync(out.fileno())
+        new.rename(file)
+        sync_directory(file.parent)
+    except OSError as error:
+        raise LocalStorageError(
+            f"cannot write {file}: {error.strerror}",
+            hint="Make room or mend the directory, then give the same command again.",
+            path=file,
+        ) from error
+
+
+def _read(file: Path) -> Iterator[Loss]:
+    if not file.exists():
+        return
+    try:
+        with file.open() as lines:
+            for line in lines:
+                yield msgspec.convert(json.loads(line), Loss)
+    except (OSError, ValueError, msgspec.ValidationError) as error:
+        raise RunDirectoryDamaged(
+            f"{file} is damaged: {error}",
+            hint="Remove it: before the repair has begun it is written again.", path=file,
+        ) from error
