@@ -7,7 +7,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from tqdm import tqdm
 
@@ -20,11 +20,18 @@ _LINE_SECONDS = 10.0
 _LINE_SECONDS_VERBOSE = 1.0
 
 
+class Show(Protocol):
+    """Shows one event of some work, or of a part of it that has a name."""
+
+    def __call__(self, event: Progress | RepairProgress, part: str = "", /) -> None:
+        """Show it."""
+
+
 class Reporter:
     """Shows the progress of one piece of work; a context manager that clears up after itself."""
 
     def __init__(self, label: str, *, quiet: bool, verbose: bool) -> None:
-        self._label = one_line(label)
+        self._whole = self._label = one_line(label)
         self._quiet = quiet
         self._pause = _LINE_SECONDS_VERBOSE if verbose else _LINE_SECONDS
         self._bar: tqdm[Any] | None = None
@@ -44,10 +51,13 @@ class Reporter:
         if self._bar is not None:
             self._bar.close()
 
-    def show(self, event: Progress | RepairProgress) -> None:
-        """Show one event."""
+    def show(self, event: Progress | RepairProgress, part: str = "", /) -> None:
+        """Show one event of the work, or of a part of it."""
         if self._quiet:
             return
+        label = f"{self._whole}, {one_line(part)}" if part else self._whole
+        if label != self._label:
+            self._label, self._phase = label, ""
         try:
             if event.message is not None:
                 self.tell(event.message)

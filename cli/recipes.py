@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from dedupe import Fit, Recipe, RecipeResult, UndoResult, Verification
+from dedupe import Fit, Recipe, RecipeResult, StepUndo, StepVerification
 
 from . import afterwards
 from .losses import losses_facts, losses_lines
@@ -231,55 +231,82 @@ def print_result(result: RecipeResult, place: Path, *, as_json: bool) -> None:
         print(f"Carried out in {result.seconds:.1f} s; each step has a plan in {place}/steps.")
 
 
-def verification_facts(found: Sequence[Verification], place: Path) -> dict[str, Any]:
+def verification_facts(found: Sequence[StepVerification], place: Path) -> dict[str, Any]:
     """Return the JSON object of ``recipe verify --json``."""
     return {
         "format_version": FORMAT_VERSION,
         "run": str(place),
-        "status": "clean" if all(one.clean for one in found) else "findings",
-        "steps": [{"run_id": one.run_id, **afterwards.verification_facts(one)} for one in found],
+        "status": "clean" if all(one.verification.clean for one in found) else "findings",
+        "steps": [
+            {
+                "step": one.id, "table": one.table, "run_id": one.verification.run_id,
+                **afterwards.verification_facts(one.verification),
+            }
+            for one in found
+        ],
     }
 
 
 @heard
-def print_verifications(found: Sequence[Verification], place: Path) -> None:
+def print_verifications(found: Sequence[StepVerification], place: Path) -> None:
     """Print what is wrong with what a recipe repaired."""
     for one in found:
-        for finding in one.findings:
-            print(f"wrong, run {one.run_id}: {one_line(finding)}")
-    wrong = sum(len(one.findings) for one in found)
+        for finding in one.verification.findings:
+            print(f"wrong: {one_line(one.id)}, {one_line(one.table)}: {one_line(finding)}")
+    wrong = sum(len(one.verification.findings) for one in found)
     word = "all is well" if not wrong else counted(wrong, "finding")
-    checks = sum(len(one.checks) for one in found)
+    checks = sum(len(one.verification.checks) for one in found)
     print(f"{place}: {counted(len(found), 'step')}, {counted(checks, 'check')}: {word}.")
 
 
-def undo_facts(done: Sequence[UndoResult], place: Path) -> dict[str, Any]:
+def undo_facts(done: Sequence[StepUndo], place: Path) -> dict[str, Any]:
     """Return the JSON object of ``recipe undo --json``."""
     return {
         "format_version": FORMAT_VERSION,
         "run": str(place),
-        "steps": [{"run_id": one.run_id, **afterwards.put_back_facts(one)} for one in done],
+        "steps": [
+            {
+                "step": one.id, "table": one.table, "run_id": one.undo.run_id,
+                **afterwards.put_back_facts(one.undo),
+            }
+            for one in done
+        ],
     }
 
 
 @heard
-def print_undone(done: Sequence[UndoResult], place: Path) -> None:
+def print_undone(done: Sequence[StepUndo], place: Path) -> None:
     """Print what came back, the last step first, and what would make the keys unique again."""
+    shown = any(one.undo.status == "shown" for one in done)
     rows = [
-        (one.run_id, sum(one.restored.values()), sum(one.put_back.values()), one.status)
+        (
+            one.id, one.table, sum(one.undo.restored.values()), sum(one.undo.put_back.values()),
+            "undone before" if one.undo.already_done else one.undo.status,
+        )
         for one in done
     ]
-    for line in aligned(("run", "rows back", "rows changed back", "status"), rows):
+    headings = ("to bring back", "to change back") if shown else ("brought back", "changed back")
+    header = ("step", "table", *(f"rows {heading}" for heading in headings), "status")
+    for line in aligned(header, rows):
         print(line)
     for one in done:
-        for text in one.refused:
-            print(f"refused, run {one.run_id}: {one_line(text)}")
-    if statements := [text for one in done for text in one.statements]:
-        print("\nSQL that makes the keys unique again, once the duplicates are gone:")
+        for text in one.undo.refused:
+            print(f"refused: {one_line(one.id)}, {one_line(one.table)}: {one_line(text)}")
+    if statements := [text for one in done for text in one.undo.statements]:
+        will = "will not be" if shown else "are not"
+        print(f"\nThe keys {will} unique then; once the duplicates are gone again, this SQL makes"
+              " them so:")
         for text in statements:
             print(f"  {one_line(text)};".replace(";;", ";"))
     print()
-    if any(one.status == "shown" and not one.already_done for one in done):
+    refused = [one for one in done if one.undo.refused]
+    if shown:
         print(NOTHING_WRITTEN)
+    elif all(one.undo.already_done for one in done):
+        print(f"{place}: it was taken back before; nothing changed.")
+    elif refused:
+        print(f"{place}: stopped at step {one_line(refused[0].id)}, of which rows were refused;"
+              " mended, the same command goes on.")
     else:
-        print(f"{place}: {counted(len(done), 'step')} taken back.")
+        now = sum(not one.undo.already_done for one in done)
+        print(f"{place}: {counted(now, 'step')} taken back.")

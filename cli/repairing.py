@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from dedupe import Progress, RepairProgress, Run
+from dedupe import Run
 from dedupe.connect import Database
 from dedupe.errors import NotARunDirectory, RepairStopped, UsageError
 
@@ -19,7 +19,7 @@ from .config import Config
 from .exits import ExitCode
 from .options import Connecting
 from .output import FORMAT_VERSION, note, one_line, print_json
-from .progress import Reporter
+from .progress import Reporter, Show
 from .runs import open_scans
 from .stopping import Stopping, same_command
 
@@ -150,7 +150,7 @@ class Server:
 
 def watched(
     label: str,
-    work: Callable[[threading.Event, Callable[[RepairProgress | Progress], None]], R],
+    work: Callable[[threading.Event, Show], R],
     *,
     quiet: bool,
     verbose: bool,

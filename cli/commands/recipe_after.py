@@ -41,7 +41,7 @@ def verify_command(
     found = watched(
         str(place),
         lambda stop, show: verify_recipe(
-            place, database, stop=stop, on_progress=lambda _, event: show(event)
+            place, database, stop=stop, on_progress=lambda step, event: show(event, step)
         ),
         quiet=quiet,
         verbose=verbose,
@@ -52,7 +52,7 @@ def verify_command(
         output.print_json(recipes.verification_facts(found, place))
     else:
         recipes.print_verifications(found, place)
-    return ExitCode.OK if all(one.clean for one in found) else ExitCode.FOUND
+    return ExitCode.OK if all(one.verification.clean for one in found) else ExitCode.FOUND
 
 
 @recipe_command.command("undo", short_help="Take back all that a recipe did, or show it.")
@@ -86,7 +86,7 @@ def undo_command(
         str(place),
         lambda stop, show: undo_recipe(
             place, database, execute=execute, drop_constraints=constraints, stop=stop,
-            on_progress=lambda _, event: show(event),
+            on_progress=lambda step, event: show(event, step),
         ),
         quiet=quiet,
         verbose=verbose,
@@ -97,4 +97,4 @@ def undo_command(
         output.print_json(recipes.undo_facts(done, place))
     else:
         recipes.print_undone(done, place)
-    return ExitCode.FOUND if any(one.refused for one in done) else ExitCode.OK
+    return ExitCode.FOUND if any(one.undo.refused for one in done) else ExitCode.OK

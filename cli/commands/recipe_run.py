@@ -80,7 +80,7 @@ def run_command(
             read.name,
             lambda stop, show: run_recipe(
                 read, place, database, decisions=decided, execute=doing, reason=reason, stop=stop,
-                on_progress=lambda _, event: show(event), **given,
+                on_progress=lambda part, event: show(event, part), **given,
             ),
             quiet=quiet, verbose=verbose,
         ),

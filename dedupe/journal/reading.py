@@ -71,6 +71,11 @@ def find_run(session: Session, run: str) -> KnownRun | None:
     return KnownRun(**_facts(rows[0])) if rows else None
 
 
+def is_unfinished(known: KnownRun | None) -> bool:
+    """Tell whether a repair has not begun, or not come to its end."""
+    return known is None or known.state == "repairing"
+
+
 def _facts(row: tuple[Any, ...]) -> dict[str, Any]:
     return {
         "id": row[0], "table": row[1], "key_name": row[2], "state": row[3], "started": row[4],

@@ -5,11 +5,12 @@ from __future__ import annotations
 from .begun import recipe_journal
 from .choosing import WaitingGroup, WaitingRow, waiting_choices
 from .decisions import Decisions, decide
+from .finished import StepUndo, StepVerification, undo_recipe, verify_recipe
 from .fitting import Fit, fit_recipe
 from .losses import Losses
 from .reading import load_recipe, read_recipe, recipe_names
 from .recipe import Recipe
-from .running import RecipeResult, run_recipe, undo_recipe, verify_recipe
+from .running import RecipeResult, run_recipe
 from .stepresult import StepResult
 from .undecided import Undecided
 
@@ -20,6 +21,8 @@ __all__ = [
     "Recipe",
     "RecipeResult",
     "StepResult",
+    "StepUndo",
+    "StepVerification",
     "Undecided",
     "WaitingGroup",
     "WaitingRow",

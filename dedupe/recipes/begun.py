@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..connect import Connectable, Database, connect
 from ..errors import NotARunDirectory, RunMismatch, UsageError
-from ..journal import database_of, find_run
+from ..journal import KnownRun, database_of, find_run, is_unfinished
 from ..scan.checkpoint import STATE_FILE
 from ..scan.directory import plain_name
 from ..scan.identity import check_server, read_server
@@ -23,15 +22,28 @@ REBUILT_FILE = "rebuilt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pending:
-    """A step that was planned and not carried out."""
+class StepState:
+    """How far a step in a recipe's directory has come."""
 
-    step: str
+    #: the step's id; of a key that no step names, the index
+    id: str
     run: Run
     #: schema and name of the index of its key, if there was one
     index: str | None
-    #: whether its repair had begun
-    begun: bool
+    #: what the journal knows of its repair; None: that has not begun
+    known: KnownRun | None
+    #: whether there was nothing to repair, and its index was built anew
+    rebuilt: bool
+
+    @property
+    def pending(self) -> bool:
+        """Whether it was planned and not carried out to its end."""
+        return not self.rebuilt and is_unfinished(self.known)
+
+    @property
+    def taken_back(self) -> bool:
+        """Whether its repair was undone."""
+        return self.known is not None and self.known.state == "undone"
 
 
 def step_runs(place: str | Path) -> list[Run]:
@@ -60,19 +72,18 @@ def journaling(place: str | Path, db: Connectable) -> Database:
     return database
 
 
-def pending_steps(place: str | Path, session: Session) -> Iterator[Pending]:
-    """Give the steps in a recipe's directory that were not carried out to their end."""
+def step_states(place: str | Path, session: Session) -> tuple[StepState, ...]:
+    """List the steps in a recipe's directory that were planned, in the order of the recipe."""
     path = Path(place)
     runs = {run.path.name: run for run in step_runs(path)}
-    for key in read_file(path / KEYS_FILE) if runs else ():
-        run = runs.get(plain_name(key["id"]))
-        if run is None or (run.path / REBUILT_FILE).exists():
-            continue
-        known = find_run(session, run.id)
-        if known is None or known.state == "repairing":
-            yield Pending(
-                step=key["id"], run=run, index=key["index"], begun=known is not None
-            )
+    return tuple(
+        StepState(
+            id=key["id"], run=run, index=key["index"], known=find_run(session, run.id),
+            rebuilt=(run.path / REBUILT_FILE).exists(),
+        )
+        for key in (read_file(path / KEYS_FILE) if runs else ())
+        if (run := runs.get(plain_name(key["id"]))) is not None
+    )
 
 
 def check_database(place: str | Path, session: Session) -> None:
@@ -90,21 +101,21 @@ def check_database(place: str | Path, session: Session) -> None:
             ) from error
 
 
-def check_carried_out(place: str | Path, session: Session) -> None:
-    """Raise where a directory holds nothing of a recipe that was carried out in this database.
+def carried_out(place: str | Path, session: Session) -> tuple[StepState, ...]:
+    """List the steps of a recipe that was carried out in this database, in part or whole.
 
-    NotARunDirectory: it is no recipe's; RunMismatch: it is of another database; UsageError:
+    Raises NotARunDirectory: it is no recipe's; RunMismatch: it is of another database; UsageError:
     nothing of it was carried out.
     """
-    runs = step_runs(place)
     if not (Path(place) / KEYS_FILE).exists():
         raise NotARunDirectory(
             f"{place} is not the directory of a recipe",
             hint="Name the directory that pgmend recipe run was given with --run.",
             path=place,
         )
-    if any(find_run(session, run.id) or (run.path / REBUILT_FILE).exists() for run in runs):
-        return
+    states = step_states(place, session)
+    if any(one.known or one.rebuilt for one in states):
+        return states
     check_database(place, session)
     raise UsageError(
         f"nothing of the recipe in {place} was carried out",

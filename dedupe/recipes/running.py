@@ -10,31 +10,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from .. import journal
 from ..connect import Connectable, Database, connect
 from ..errors import NotReady
 from ..plan import Plan
 from ..repair.locking import lock_recipes
-from ..repair.result import UndoResult
-from ..repair.undoing import undo
-from ..repair.uniqueindex import set_aside
-from ..repair.verification import Verification, verify
 from ..scan.owner import owned
 from ..scan.run import Run
-from .begun import check_carried_out, check_database, journaling, pending_steps, step_runs
+from .begun import check_database, journaling
 from .decisions import Decisions
-from .ending import counter_runs, counters_of, end
+from .ending import counters_of, end
 from .fitting import Fit, fit_recipe
 from .keys import RecipeKey
-from .labels import labelled
 from .longkeys import long_keys
 from .losses import Losses, find_losses
 from .preconditions import Met, look
@@ -221,106 +213,6 @@ def _not_ready(unmet: tuple[str, ...], waiting: tuple[str, ...] = ()) -> NotRead
     )
 
 
-def verify_recipe(
-    place: str | Path,
-    db: Connectable,
-    *,
-    on_progress: OnRecipeProgress | None = None,
-    stop: threading.Event | None = None,
-) -> tuple[Verification, ...]:
-    """Verify the repair of every step in a directory; see ``verify``.
-
-    A step that was not carried out to its end is a finding. Raises what ``verify`` raises,
-    NotARunDirectory, RunMismatch (another database), UsageError (nothing was carried out).
-    """
-    database = journaling(place, db)
-    with database.open("pgmend recipe") as session:
-        check_carried_out(place, session)
-        pending = [
-            Verification(
-                run_id=one.run.id,
-                groups=0,
-                checks=(),
-                findings=(
-                    (f"step {one.step} was not carried out"
-                    f"{' to its end' if one.begun else ''}: pgmend recipe run goes on with it"),
-                ),
-            )
-            for one in pending_steps(place, session)
-        ]
-    unfinished = {one.run_id for one in pending}
-    return (
-        *(
-            verify(
-                run,
-                db=database,
-                on_progress=None if on_progress is None else partial(on_progress, run.path.name),
-                stop=stop,
-            )
-            for run in _repaired(Path(place), database) if run.id not in unfinished
-        ),
-        *pending,
-    )
-
-
-def undo_recipe(
-    place: str | Path,
-    db: Connectable,
-    *,
-    execute: bool = False,
-    drop_constraints: Sequence[str] = (),
-    on_progress: OnRecipeProgress | None = None,
-    stop: threading.Event | None = None,
-) -> tuple[UndoResult, ...]:
-    """Take back every step in a directory, the last one first; see ``undo``.
-
-    ``drop_constraints`` are those of all steps. It ends at the first step of which rows were
-    refused, for what came before it is under them: mended, the same call goes on. Indexes of steps
-    that were not carried out become plain ones, for they would refuse the duplicates that they
-    had let in. Raises what ``undo`` raises, NotARunDirectory, RunMismatch (another database),
-    UsageError (nothing was carried out).
-    """
-    path = Path(place)
-    database = journaling(path, db)
-    with database.open("pgmend recipe") as session:
-        check_carried_out(path, session)
-    if execute:
-        _set_pending_aside(path, database)
-    results = []
-    runs: list[Run | str] = [*_repaired(path, database), *_counted(path, database)]
-    for run in reversed(runs):
-        name = run if isinstance(run, str) else run.path.name
-        results.append(
-            undo(
-                run,
-                db=database,
-                execute=execute,
-                drop_constraints=drop_constraints,
-                on_progress=None if on_progress is None else partial(on_progress, name),
-                stop=stop,
-            )
-        )
-        if execute and results[-1].refused:
-            break
-    return tuple(results)
-
-
-def _set_pending_aside(path: Path, database: Database) -> None:
-    """Make the indexes plain of which the duplicates were found and not repaired."""
-    with database.open_writer("pgmend recipe") as writer:
-        for one in pending_steps(path, writer):
-            if one.index is None or not any(key.groups for key in one.run.keys):
-                continue
-            for index, *_ in labelled(writer, one.index):
-                set_aside(writer, index, lambda _: None)
-
-
-def _counted(path: Path, database: Database) -> list[str]:
-    """List the runs of counters that the journal knows."""
-    with database.open("pgmend recipe") as session:
-        return [run for run in counter_runs(path) if journal.find_run(session, run) is not None]
-
-
 def _behind(plans: list[tuple[RecipeKey, Plan]]) -> set[str]:
     """Return the indexes of keys that hold duplicates."""
     return {
@@ -331,11 +223,3 @@ def _behind(plans: list[tuple[RecipeKey, Plan]]) -> set[str]:
 def _shown(key: RecipeKey, plan: Plan) -> StepResult:
     nothing = not (plan.groups or plan.changed)
     return step_result(key, plan, status="sound" if nothing else "shown", left=plan.groups)
-
-
-def _repaired(place: Path, database: Database) -> list[Run]:
-    """List the runs of a recipe's steps that the journal knows, in the order of their repair."""
-    with database.open("pgmend recipe") as session:
-        known = [(journal.find_run(session, run.id), run) for run in step_runs(place)]
-    begun = [(entered.started, run) for entered, run in known if entered is not None]
-    return [run for _, run in sorted(begun, key=lambda one: one[0])]

@@ -63,11 +63,11 @@ def survey_plans(
     } | {oid for one in counted for relation in (one.of, one.kept_in) for oid in relation.family}
     if users_have_triggers(around.session, tables) or updates_cascade(around.session, tables):
         return Survey()
-    waiting = []
-    for plan in plans:
-        known = journal.find_run(around.session, plan.run.id)
-        if known is None or known.state == "repairing":
-            waiting.append((plan, pointing[plan.run.id]))
+    waiting = [
+        (plan, pointing[plan.run.id])
+        for plan in plans
+        if journal.is_unfinished(journal.find_run(around.session, plan.run.id))
+    ]
     return take_survey(database, waiting, counted, telling)
 
 

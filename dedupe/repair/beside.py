@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psycopg import sql
 
@@ -51,6 +51,15 @@ class IndexShape:
     def dress(self) -> tuple[str, ...]:
         """The statements that give an index of its name what CREATE INDEX does not say."""
         return (*self.options, *([commented(self.sql, self.comment)] if self.comment else ()))
+
+    @property
+    def made_unique(self) -> tuple[str, ...]:
+        """The statements that make a unique one of its name, but for its dress."""
+        whole = replace(self, rest=self.rest.removeprefix("ONLY "))
+        statements = [whole.create(self.name, "UNIQUE INDEX")]
+        if self.tablespace and not self.partitioned:
+            statements.append(f"ALTER INDEX {self.sql} SET TABLESPACE {quoted(self.tablespace)}")
+        return tuple(statements)
 
     @property
     def label(self) -> str:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -54,10 +53,7 @@ def restoring(session: Session, index_oid: int) -> tuple[str, ...]:
     keys = [h for h in found if h.kind in {"primary key", "unique constraint"}]
     statements = [f"DROP INDEX {index.sql}"]
     if not (index.partitioned and keys):
-        whole = replace(index, rest=index.rest.removeprefix("ONLY "))
-        statements.append(whole.create(index.name, "UNIQUE INDEX"))
-        if index.tablespace and not index.partitioned:
-            statements.append(f"ALTER INDEX {index.sql} SET TABLESPACE {quoted(index.tablespace)}")
+        statements += index.made_unique
     statements += [h.definition for h in keys]
     statements += index.dress
     for kind in ("replica identity", "foreign key"):

@@ -13,12 +13,12 @@ from ..errors import (
     UndoRefused,
     UsageError,
 )
-from ..journal import SCHEMA, KnownRun, database_of, image_settings, standing
+from ..journal import SCHEMA, KnownRun, database_of, image_settings, standing, told
 from ..scan.owner import end_leftovers, owned
 from ..scan.run import Run
 from ..session import Session
 from .endgame import key_index
-from .hangers import hangers
+from .hangers import Hanger, hangers
 from .locking import lock_run
 from .plainindex import restoring
 from .result import UndoResult
@@ -43,13 +43,14 @@ def undo(
     needed). ``groups`` limits it to groups of the repair's first round. A plain unique
     index is replaced by a non-unique one of the same definition, because duplicates come
     back; constraints, foreign keys and a replica identity that hang on it must be named in
-    ``drop_constraints``. With ``side_table`` deleted rows come into
+    ``drop_constraints``, whose other names are passed over. With ``side_table`` deleted rows come into
     ``restored_<table>`` in the journal's schema instead, and nothing else is touched.
 
     The same call goes on after a kill; after its end it changes nothing and says so.
     Locks: the rows of one batch. Memory: one batch of numbers.
 
-    Raises UnknownObject, RefusedError, UndoRefused (``reasons``), RunInUse, RepairStopped,
+    Raises UnknownObject, RefusedError, UndoRefused (``reasons``), UsageError (a group of which
+    nothing was changed), RunInUse, RepairStopped,
     FailureError.
     """
     if isinstance(run, str | Path) and Path(run).exists():
@@ -69,8 +70,9 @@ def undo(
                     if known.settings.get(name) != text
                 ),
             )
+        _check_groups(session, run_id, groups)
         if not execute:
-            return _shown(session, known, groups, side_table=side_table)
+            return _shown(session, known, groups, drop_constraints, side_table=side_table)
     name = f"pgmend repair {run_id}"
     owning = owned(run.path) if isinstance(run, Run) else nullcontext()
     with owning, database.open_writer(name) as writer:
@@ -82,6 +84,27 @@ def undo(
         if side_table:
             return undoer.aside()
         return undoer.go(drop_constraints)
+
+
+def _must_go(session: Session, index: int) -> list[Hanger]:
+    return [
+        one for one in hangers(session, index) if one.kind not in {"cluster", "partition parent"}
+    ]
+
+
+def _check_groups(session: Session, run: str, groups: Sequence[int]) -> None:
+    """Raise UsageError for a group of which a run changed nothing."""
+    unknown = session.rows(
+        "SELECT g FROM pg_catalog.unnest($2::int4[]) g WHERE NOT EXISTS (SELECT"
+        f" FROM {SCHEMA}.entry e WHERE e.run = $1::text AND e.groups && ARRAY[g])",
+        [run, list(groups)],
+    )
+    if unknown:
+        raise UsageError(
+            f"run {run} changed nothing of group {', '.join(str(g) for (g,) in unknown)}",
+            hint="pgmend groups RUN lists the groups by number; those that were left, or kept"
+            " apart, have nothing to take back.",
+        )
 
 
 def found_run(run: Run | str | Path, db: Connectable | None) -> tuple[Database, str]:
@@ -99,7 +122,12 @@ def found_run(run: Run | str | Path, db: Connectable | None) -> tuple[Database, 
 
 
 def _shown(
-    session: Session, known: KnownRun, groups: Sequence[int], *, side_table: bool
+    session: Session,
+    known: KnownRun,
+    groups: Sequence[int],
+    drop: Sequence[str],
+    *,
+    side_table: bool,
 ) -> UndoResult:
     restored: dict[str, int] = {}
     put_back: dict[str, int] = {}
@@ -114,13 +142,13 @@ def _shown(
     index = key_index(session, known)
     reasons: list[str] = []
     statements: tuple[str, ...] = ()
-    if index is not None and restored and not side_table:
+    if index is not None and (restored or put_back) and not side_table:
         statements = restoring(session, index)
         reasons = [
             f"{hanger.kind} {hanger.name} of {hanger.table} has to go (--drop-constraint"
             f" {hanger.name}), or the rows come back into a side table (--side-table)"
-            for hanger in hangers(session, index)
-            if hanger.kind not in {"cluster", "partition parent"}
+            for hanger in _must_go(session, index)
+            if hanger.name not in drop
         ]
     return UndoResult(
         status="shown", run_id=known.id, restored=restored,

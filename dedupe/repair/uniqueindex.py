@@ -11,6 +11,7 @@ https://www.postgresql.org/docs/current/sql-comment.html
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from psycopg import sql
 
@@ -55,6 +56,27 @@ def set_aside(writer: Writer, index_oid: int, tell: Tell) -> bool:
 def is_set_aside(comment: str | None) -> bool:
     """Tell by an index's comment whether ``set_aside`` made it plain."""
     return _mark(comment) is not None
+
+
+def unique_again(session: Session, index_oid: int) -> tuple[str, ...]:
+    """Return the statements that make an index unique that ``set_aside`` makes plain, or made so.
+
+    None of an index that it leaves as it is. Reads the catalogs only.
+    """
+    index = describe_index(session, index_oid)
+    if index is None or index.partitioned:
+        return ()
+    comment = index.comment
+    if not index.unique:
+        (text,) = session.row(f"SELECT {comment or 'NULL'}::text")
+        mark = _mark(text)
+        if mark is None:
+            return ()
+        comment = mark["comment"]
+    elif any(h.kind != "cluster" for h in hangers(session, index_oid)):
+        return ()
+    dress = replace(index, comment=comment).dress
+    return (f"DROP INDEX {index.sql}", *index.made_unique, *dress)
 
 
 def make_unique(writer: Writer, index_oid: int, tell: Tell) -> None:

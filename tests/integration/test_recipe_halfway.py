@@ -49,15 +49,15 @@ def test_a_step_that_was_not_carried_out_is_found_and_does_not_hinder_undo(
         stopped_before("people.token", recipe, here, database)
         assert state(shop) != before
         found = verify_recipe(here, database)
-        told = [text for one in found for text in one.findings]
+        told = [text for one in found for text in one.verification.findings]
         assert len(told) == 1
         assert told[0].startswith("step people.token was not carried out")
         if go_on:
             run_recipe(
                 recipe, here, database, live=True, defaults=True, execute=True, reason="x"
             )
-            assert all(one.clean for one in verify_recipe(here, database))
-        assert not any(one.refused for one in undo_recipe(here, database, execute=True))
+            assert all(one.verification.clean for one in verify_recipe(here, database))
+        assert not any(one.undo.refused for one in undo_recipe(here, database, execute=True))
         assert state(shop) == before
 
 

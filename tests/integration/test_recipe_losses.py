@@ -12,7 +12,6 @@ import pytest
 
 from dedupe import Losses, RecipeResult
 from dedupe.errors import RepairStopped
-from dedupe.lab import Server
 from dedupe.recipes import Recipe, decide, read_recipe, run_recipe
 
 from ..scanning import Connection
@@ -181,7 +180,7 @@ def test_another_answer_lists_something_else(
 
 
 def test_what_cannot_be_read_is_told(
-    database: str, club: Connection, recipe: Recipe, place: Path, lab: Server
+    database: str, club: Connection, recipe: Recipe, place: Path
 ) -> None:
     """Scenario: a role that may not read one of the tables. Outcome: a note; the rest counts."""
     club.execute(

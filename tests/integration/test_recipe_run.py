@@ -203,7 +203,7 @@ def test_a_recipe_is_shown_done_and_taken_back(
     ]
     assert now["tags"] == before["tags"]
     assert shop.execute("SELECT count(*) FROM names").fetchone() == (4,)
-    assert all(one.clean for one in verify_recipe(place, database))
+    assert all(one.verification.clean for one in verify_recipe(place, database))
     again = run_recipe(
         recipe, place, database, live=True, defaults=True, execute=True, reason="a test"
     )

@@ -301,7 +301,7 @@ def test_synapse_is_repaired_and_taken_back(
     assert done.status == "repaired", [step for step in done.steps if step.status == "left"]
     assert any("collation C" in text or "LC_COLLATE" in text for text in done.tell)
     assert duplicates(database) == {}
-    assert all(one.clean for one in verify_recipe(place, database))
+    assert all(one.verification.clean for one in verify_recipe(place, database))
     with psycopg.connect(database) as other:
         for table, column in PLACES:
             if table not in before:

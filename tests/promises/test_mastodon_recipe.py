@@ -125,7 +125,7 @@ def test_all_that_is_damaged_is_repaired_and_can_be_taken_back(
     assert (done.status, [step.id for step in done.steps if step.left]) == ("repaired", [])
     assert check(database, manifest) == []
     assert there - ids(database) == journaled(database)
-    assert all(one.clean for one in verify_recipe(place, database))
+    assert all(one.verification.clean for one in verify_recipe(place, database))
     with psycopg.connect(database) as connection:
         assert connection.execute(
             "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
