@@ -24,14 +24,13 @@ from dedupe import (
     waiting_choices,
 )
 from dedupe.connect import Database
+from dedupe.recipes import KEPT_FILE
 
 from .losses import losses_lines
 from .output import counted, note, one_line, styled
 from .sidebyside import cut_to, harmless, side_by_side, wrapped
 from .stopping import same_command
 
-#: what was answered, in the run's directory
-KEPT = "decisions.toml"
 #: shows by some decisions what would be done, or does it; None: it was stopped
 Carry = Callable[[Decisions, bool], RecipeResult | None]
 
@@ -45,7 +44,7 @@ class Deciding:
         """Read what is decided already. Raises RecipeError."""
         self.recipe = recipe
         self.place = place
-        self.path = place / KEPT
+        self.path = place / KEPT_FILE
         self._kept = decide(recipe, kept=self.path)
         #: all of it
         self.decisions = decide(recipe, given, file, self.path)
@@ -86,7 +85,9 @@ def carried_out(
         try:
             shown = _Asking(deciding, database, carry).all(shown, again=not execute)
         except (_Left, KeyboardInterrupt):
-            note(f"\npgmend: stopped; what was answered is kept in {one_line(str(deciding.path))}")
+            kept = f"what was answered is kept in {one_line(str(deciding.path))}"
+            told = kept if deciding.path.exists() else "nothing was answered"
+            note(f"\npgmend: stopped; {told}")
             note(f"HINT: Go on with: {shlex.join(same_command(sys.argv[1:]))}")
             return None
     return carry(deciding.decisions, True) if execute and shown is not None else shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,11 @@ from typing import Any
 import msgspec
 
 from dedupe import Fit, Recipe, RecipeResult, StepUndo, StepVerification
+from dedupe.connect import Database
+from dedupe.recipes import HOW_TO_DECIDE
 
 from . import afterwards
+from .exits import ExitCode
 from .losses import losses_facts, losses_lines
 from .output import FORMAT_VERSION, aligned, counted, heard, one_line, print_fact, print_json
 from .repairing import NOTHING_WRITTEN
@@ -149,6 +153,7 @@ def print_fit(fit: Fit) -> None:
     ]
     for line in aligned(("step", "table", "index", "state"), rows):
         print(line)
+    print("\nThe state is what the catalog knows; whether an index lies, the scan of a run finds.")
     for heading, lines in (
         ("Not here", [f"step {step}: {why}" for step, why in fit.skipped.items()]),
         ("Left out, since the schema does not have it", fit.absent),
@@ -167,7 +172,14 @@ def print_fit(fit: Fit) -> None:
                 print(f"  {one_line(line)}")
 
 
-def result_facts(result: RecipeResult, place: Path) -> dict[str, Any]:
+def stopped(place: Path, *, as_json: bool) -> ExitCode:
+    """End a command about a recipe's directory that was stopped, which was told."""
+    if as_json:
+        print_json({"format_version": FORMAT_VERSION, "run": str(place), "status": "interrupted"})
+    return ExitCode.STOPPED
+
+
+def result_facts(result: RecipeResult, place: Path, database: Database) -> dict[str, Any]:
     """Return the JSON object of ``recipe run --json``."""
     return {
         "format_version": FORMAT_VERSION,
@@ -180,11 +192,13 @@ def result_facts(result: RecipeResult, place: Path) -> dict[str, Any]:
                 "table": step.table,
                 "key_name": step.key_name,
                 "run_id": step.run_id,
+                "run": str(step.path),
                 "status": step.status,
                 "groups": step.groups,
                 "losers": step.losers,
                 "repaired": step.repaired,
                 "left": step.left,
+                "skipped": [{"group": group, "reason": why} for group, why in step.skipped],
             }
             for step in result.steps
         ],
@@ -194,15 +208,19 @@ def result_facts(result: RecipeResult, place: Path) -> dict[str, Any]:
         "undecided": [{"id": one.id, "groups": one.groups} for one in result.undecided],
         "tell": list(result.tell),
         "notes": list(result.notes),
+        "already_done": result.already_done,
+        "undo": None if result.status == "shown" else _after("undo", place, database, "--execute"),
         "seconds": round(result.seconds, 3),
     }
 
 
 @heard
-def print_result(result: RecipeResult, place: Path, *, as_json: bool) -> None:
+def print_result(
+    result: RecipeResult, place: Path, database: Database, *, as_json: bool
+) -> None:
     """Print what a recipe did, or would do, step by step."""
     if as_json:
-        print_json(result_facts(result, place))
+        print_json(result_facts(result, place, database))
         return
     rows = [
         (step.id, step.table, step.key_name, step.groups, step.losers, step.status)
@@ -212,10 +230,18 @@ def print_result(result: RecipeResult, place: Path, *, as_json: bool) -> None:
         print(line)
     for heading, lines in (
         ("Not met yet", result.unmet),
-        ("Not decided yet", result.open),
+        ("Not decided yet", [*result.open, *([HOW_TO_DECIDE] if result.open else [])]),
         (
             "Goes for good" if result.status == "shown" else "Went for good",
             [line for one in result.losses for line in losses_lines(one)],
+        ),
+        (
+            "Left as they were",
+            [
+                f"{step.id}, group {group:,}: {why}"
+                for step in result.steps
+                for group, why in step.skipped
+            ],
         ),
         ("To be known", result.notes),
         ("To be done by you", result.tell if result.status != "shown" else ()),
@@ -227,8 +253,21 @@ def print_result(result: RecipeResult, place: Path, *, as_json: bool) -> None:
     print()
     if result.status == "shown":
         print(NOTHING_WRITTEN)
+        return
+    if result.already_done:
+        print("All of it was carried out before; nothing changed.")
     else:
         print(f"Carried out in {result.seconds:.1f} s; each step has a plan in {place}/steps.")
+    if result.status == "left":
+        print("Once nothing is in the way of what was left, give the command again.")
+    print(f"Look once more: {_after('verify', place, database)}")
+    print(f"The way back: {_after('undo', place, database, '--execute')}")
+
+
+def _after(verb: str, place: Path, database: Database, *rest: str) -> str:
+    """Write another command about the same recipe, ready to paste."""
+    words = ["pgmend", "recipe", verb, str(place), "-d", database.where.conninfo(), *rest]
+    return shlex.join(words)
 
 
 def verification_facts(found: Sequence[StepVerification], place: Path) -> dict[str, Any]:

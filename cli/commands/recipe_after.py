@@ -47,7 +47,7 @@ def verify_command(
         verbose=verbose,
     )
     if found is None:
-        return ExitCode.STOPPED
+        return recipes.stopped(place, as_json=as_json)
     if as_json:
         output.print_json(recipes.verification_facts(found, place))
     else:
@@ -92,7 +92,7 @@ def undo_command(
         verbose=verbose,
     )
     if done is None:
-        return ExitCode.STOPPED
+        return recipes.stopped(place, as_json=as_json)
     if as_json:
         output.print_json(recipes.undo_facts(done, place))
     else:

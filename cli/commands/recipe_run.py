@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from dedupe import load_recipe, recipe_journal, run_recipe
+from dedupe import load_recipe, recipe_finished, recipe_journal, run_recipe
 
 from .. import recipes
 from ..choosing import Deciding, carried_out, person_there
@@ -74,7 +74,8 @@ def run_command(
     database = where.open(journal_schema=recipe_journal(place))
     server = Server.of(database)
     server.announce(str(place), f"recipe {read.name}, {recipes.size_text(read)}")
-    reason = snapshot_reason(context.obj, given, server, database, execute=execute)
+    writes = execute and not recipe_finished(place, database)
+    reason = snapshot_reason(context.obj, given, server, database, execute=writes)
     result = carried_out(
         lambda decided, doing: watched(
             read.name,
@@ -88,6 +89,6 @@ def run_command(
         ask=person_there() and not (as_json or given["defaults"]),
     )
     if result is None:
-        return ExitCode.STOPPED
-    recipes.print_result(result, place, as_json=as_json)
+        return recipes.stopped(place, as_json=as_json)
+    recipes.print_result(result, place, database, as_json=as_json)
     return ExitCode.FOUND if result.status == "left" else ExitCode.OK

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .begun import recipe_journal
+from .begun import KEPT_FILE, recipe_finished, recipe_journal
 from .choosing import WaitingGroup, WaitingRow, waiting_choices
 from .decisions import Decisions, decide
 from .finished import StepUndo, StepVerification, undo_recipe, verify_recipe
@@ -12,9 +12,11 @@ from .reading import load_recipe, read_recipe, recipe_names
 from .recipe import Recipe
 from .running import RecipeResult, run_recipe
 from .stepresult import StepResult
-from .undecided import Undecided
+from .undecided import HOW_TO_DECIDE, Undecided
 
 __all__ = [
+    "HOW_TO_DECIDE",
+    "KEPT_FILE",
     "Decisions",
     "Fit",
     "Losses",
@@ -30,6 +32,7 @@ __all__ = [
     "fit_recipe",
     "load_recipe",
     "read_recipe",
+    "recipe_finished",
     "recipe_journal",
     "recipe_names",
     "run_recipe",

@@ -1,4 +1,4 @@
-"""What a recipe's directory has begun to repair, and where the journal of that is."""
+"""A recipe's directory: what it has begun to repair, and where the journal of that is."""
 
 from __future__ import annotations
 
@@ -6,15 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..connect import Connectable, Database, connect
-from ..errors import NotARunDirectory, RunMismatch, UsageError
+from ..errors import LocalStorageError, NotARunDirectory, RunMismatch, UsageError
 from ..journal import KnownRun, database_of, find_run, is_unfinished
 from ..scan.checkpoint import STATE_FILE
 from ..scan.directory import plain_name
 from ..scan.identity import check_server, read_server
+from ..scan.owner import LOCK_FILE
 from ..scan.run import Run
 from ..session import Session
 from .files import read_file
 
+#: which recipe a directory belongs to, and which decisions
+SIGN_FILE = "recipe.json"
+#: what people answered, kept by the command
+KEPT_FILE = "decisions.toml"
+#: says that all of it was carried out, with nothing left
+FINISHED_FILE = "finished"
 #: the keys that a directory was begun with
 KEYS_FILE = "keys.json"
 #: says beside a key's run that its index, without duplicates, was built anew
@@ -44,6 +51,37 @@ class StepState:
     def taken_back(self) -> bool:
         """Whether its repair was undone."""
         return self.known is not None and self.known.state == "undone"
+
+
+def make_directory(path: Path) -> None:
+    """Make a recipe's directory if it is missing.
+
+    Raises NotARunDirectory where something else is there, LocalStorageError.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        names = {file.name for file in path.iterdir()}
+    except (FileExistsError, NotADirectoryError) as error:
+        raise _not_a_recipes(path) from error
+    except OSError as error:
+        raise LocalStorageError(
+            f"cannot make or read {path}: {error.strerror}",
+            hint="Name another directory with --run.",
+            path=path,
+        ) from error
+    # A first call that was killed leaves no more than a lock and half a sign.
+    new = Path(SIGN_FILE).with_suffix(".new").name
+    if SIGN_FILE not in names and not names <= {LOCK_FILE, new, KEPT_FILE}:
+        raise _not_a_recipes(path)
+
+
+def _not_a_recipes(path: Path) -> NotARunDirectory:
+    return NotARunDirectory(
+        f"{path} is not the directory of a recipe",
+        hint="Name a path that does not exist yet, or the directory that pgmend recipe run was"
+        " given with --run.",
+        path=path,
+    )
 
 
 def step_runs(place: str | Path) -> list[Run]:
@@ -86,6 +124,26 @@ def step_states(place: str | Path, session: Session) -> tuple[StepState, ...]:
     )
 
 
+def finished_steps(place: str | Path, session: Session) -> tuple[StepState, ...]:
+    """List the steps of a recipe that was carried out whole; none where anything is left."""
+    if not (Path(place) / FINISHED_FILE).exists():
+        return ()
+    states = step_states(place, session)
+    whole = all(one.rebuilt or (one.known and one.known.state == "repaired") for one in states)
+    return states if whole else ()
+
+
+def recipe_finished(place: str | Path, db: Connectable) -> bool:
+    """Tell whether a recipe was carried out whole, so that ``run_recipe`` changes nothing more.
+
+    Raises what ``journaling`` and the driver raise.
+    """
+    if not (Path(place) / FINISHED_FILE).exists():
+        return False
+    with journaling(place, db).open("pgmend recipe") as session:
+        return bool(finished_steps(place, session))
+
+
 def check_database(place: str | Path, session: Session) -> None:
     """Raise RunMismatch where the steps in a recipe's directory are of another database."""
     found = read_server(session)
@@ -108,11 +166,7 @@ def carried_out(place: str | Path, session: Session) -> tuple[StepState, ...]:
     nothing of it was carried out.
     """
     if not (Path(place) / KEYS_FILE).exists():
-        raise NotARunDirectory(
-            f"{place} is not the directory of a recipe",
-            hint="Name the directory that pgmend recipe run was given with --run.",
-            path=place,
-        )
+        raise _not_a_recipes(Path(place))
     states = step_states(place, session)
     if any(one.known or one.rebuilt for one in states):
         return states

@@ -6,7 +6,7 @@ import difflib
 import json
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -111,11 +111,8 @@ def decide(
             if name in {choice.id for choice in recipe.choices}:
                 values = value if isinstance(value, list) else [value]
                 files.setdefault(name, []).extend(str(one) for one in values)
-            elif isinstance(value, str):
-                answers.setdefault(name, _known(recipe, name, value, where))
             else:
-                _known(recipe, name, "", where)
-                raise RecipeError(f"{where}: {name} must be a text, not {value!r}")
+                answers.setdefault(name, _known(recipe, name, value, where))
     said: dict[str, str] = {}
     for text in given:
         name, equals, answer = (part.strip() for part in text.partition("="))
@@ -139,6 +136,25 @@ def decide(
     )
 
 
+def differing(
+    known: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """Say in which answers and choices two decisions differ; both are mappings of the same."""
+    told = [
+        f"{name} was {_said(before.get(name))}, and now is {_said(after.get(name))}"
+        for before, after in ((known[kind], now[kind]) for kind in ("answers", "chosen"))
+        for name in {**before, **after}
+        if before.get(name) != after.get(name)
+    ]
+    return "; ".join(told)
+
+
+def _said(value: str | Sequence[str] | None) -> str:
+    if not value:
+        return "the default"
+    return value if isinstance(value, str) else ", ".join(value)
+
+
 def _toml(text: str) -> str:
     """Write a text as one of TOML, whose escapes are those of JSON but for DEL."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
@@ -160,11 +176,11 @@ def _read(path: Path, hint: str) -> dict[str, Any]:
         ) from error
 
 
-def _known(recipe: Recipe, name: str, answer: str, where: str) -> str:
+def _known(recipe: Recipe, name: str, answer: object, where: str) -> str:
     """Return the answer if the recipe asks for it. Raises RecipeError."""
     for question in recipe.questions:
         if question.id == name:
-            if answer in question.answers:
+            if isinstance(answer, str) and answer in question.answers:
                 return answer
             raise RecipeError(
                 f"{where}: {name} has no answer {answer!r}",

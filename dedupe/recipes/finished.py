@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -115,7 +115,19 @@ def undo_recipe(
     with database.open("pgmend recipe") as session:
         states = carried_out(path, session)
         todo = _todo(path, session, states)
-    results = list(_pending_aside(database, states, execute=execute))
+    aside = _pending_aside(database, states, execute=execute)
+    results = [
+        StepUndo(
+            id=one.id,
+            table=one.run.table,
+            undo=UndoResult(
+                status="undone" if execute else "shown", run_id=one.run.id,
+                statements=aside[one.id],
+            ),
+        )
+        for one in states
+        if one.id in aside and one.known is None
+    ]
     for name, run, known in todo:
         done = undo(
             run,
@@ -125,6 +137,8 @@ def undo_recipe(
             on_progress=None if on_progress is None else partial(on_progress, name),
             stop=stop,
         )
+        statements = done.statements or aside.get(name, ())
+        done = replace(done, statements=statements)
         results.append(StepUndo(id=name, table=known.table, undo=done))
         if execute and done.refused:
             break
@@ -146,24 +160,21 @@ def _todo(
 
 def _pending_aside(
     database: Database, states: Sequence[StepState], *, execute: bool
-) -> Iterator[StepUndo]:
-    """Make the indexes plain of which the duplicates were found and not repaired."""
+) -> dict[str, tuple[str, ...]]:
+    """Make the indexes plain of which the duplicates were found and not repaired.
+
+    Returns, by step, the statements that make them unique again.
+    """
     pending = [
         one
         for one in states
         if one.pending and one.index is not None and any(key.groups for key in one.run.keys)
     ]
+    found: dict[str, tuple[str, ...]] = {}
     with database.open_writer("pgmend recipe") as writer:
         for one in pending:
             for index, *_ in labelled(writer, str(one.index)):
-                statements = unique_again(writer, index)
+                found[one.id] = unique_again(writer, index)
                 if execute:
                     set_aside(writer, index, lambda _: None)
-                yield StepUndo(
-                    id=one.id,
-                    table=one.run.table,
-                    undo=UndoResult(
-                        status="undone" if execute else "shown", run_id=one.run.id,
-                        statements=statements,
-                    ),
-                )
+    return {step: statements for step, statements in found.items() if statements}

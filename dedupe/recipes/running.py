@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,9 +21,17 @@ from ..connect import Connectable, Database, connect
 from ..errors import NotReady
 from ..plan import Plan
 from ..repair.locking import lock_recipes
+from ..scan.checkpoint import sync_directory
 from ..scan.owner import owned
 from ..scan.run import Run
-from .begun import check_database, journaling
+from .begun import (
+    FINISHED_FILE,
+    StepState,
+    check_database,
+    finished_steps,
+    journaling,
+    make_directory,
+)
 from .decisions import Decisions
 from .ending import counters_of, end
 from .fitting import Fit, fit_recipe
@@ -32,7 +41,7 @@ from .losses import Losses, find_losses
 from .preconditions import Met, look
 from .recipe import Recipe
 from .stepresult import StepResult, step_result
-from .undecided import Undecided, check_chosen, list_undecided
+from .undecided import HOW_TO_DECIDE, Undecided, check_chosen, list_undecided
 from .work import OnRecipeProgress, Work
 from .workers import place_of
 
@@ -54,6 +63,8 @@ class RecipeResult:
     losses: tuple[Losses, ...]
     #: whether its repair has begun, so that decisions cannot be changed any more
     begun: bool
+    #: whether an earlier call had done all of it
+    already_done: bool
     #: what is left for a person to do
     tell: tuple[str, ...]
     #: what a person should know, and what could not be looked at
@@ -87,7 +98,8 @@ def run_recipe(
     ``defaults`` whatever is open is decided as the recipe says. ``live``: others may be
     connected and workers run. ``redis`` is the URL of the Redis that knows the application's
     workers (needs redis-py, the extra ``redis``), ``redis_namespace`` what its keys begin with.
-    ``reason`` is journaled. ``on_progress`` is called with the step or table, ``survey``,
+    ``reason`` is journaled. Once all is done the same call changes nothing, and asks for nothing,
+    and says so. ``on_progress`` is called with the step or table, ``survey``,
     ``losses`` or ``proof``, and its progress, by one thread at a time, not always this one;
     ``stop`` ends it at a safe point.
 
@@ -95,15 +107,14 @@ def run_recipe(
     whose keys may be too long for an index once more, and so, with nobody else connected, large
     tables that point at duplicates, and after the last repair all that point at what went. What
     hangs on rows that go for good is read before (``list_losses``), and written to
-    ``steps/ID/losses.jsonl``. Writes
-    as ``repair`` does, each step with a run of its own in the journal. Memory: that of one scan or
-    one repair.
+    ``steps/ID/losses.jsonl``. Writes as ``repair`` does, each step with a run of its own in the
+    journal. Memory: that of one scan or one repair.
 
     Raises RecipeDoesNotFit, RecipeError (a row was chosen that is in no group), RunMismatch (the
-    directory is another recipe's, or other decisions were made), RunInUse (a recipe is carried out
-    in this database by another process), RefusedError (its journal is in another schema), NotReady
-    (unmet preconditions, open questions; only with ``execute``), what ``find_workers`` raises of a
-    Redis, and what ``scan``, ``plan`` and ``repair`` raise.
+    directory is another recipe's, or other decisions were made), NotARunDirectory, RunInUse (a
+    recipe is carried out in this database by another process), RefusedError (its journal is in
+    another schema), NotReady (unmet preconditions, open questions; only with ``execute``), what
+    ``find_workers`` raises of a Redis, and what ``scan``, ``plan`` and ``repair`` raise.
     """
     started = time.monotonic()
     path = Path(place)
@@ -111,7 +122,7 @@ def run_recipe(
     alone = recipe.before.alone and not live
     with ExitStack() as held:
         database = connect(db)
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(path)
         held.enter_context(owned(path))
         database = held.enter_context(journaling(path, database).reusing())
         work = Work(
@@ -121,8 +132,11 @@ def run_recipe(
         held.callback(work.close)
         with database.open("pgmend recipe") as session:
             check_database(path, session)
+            finished = finished_steps(path, session)
         fit = fit_recipe(database, recipe)
         begun = work.sign(executing=False)
+        if finished:
+            return _as_it_is(work, fit, finished, started)
         before = look(database, recipe, redis=asked, live=live)
         if execute:
             if before.unmet:
@@ -136,7 +150,6 @@ def run_recipe(
         plans, long = _planned(database, work, fit, runs)
         check_chosen(fit, work.decisions, plans)
         undecided = () if defaults else list_undecided(fit, work.decisions, plans)
-        waiting = tuple(one.sentence for one in undecided)
         obstacles = work.obstacles(plans)
         listing = work.telling("losses")
         losses, unread = find_losses(work.around, fit, work.decisions, plans, listing)
@@ -144,8 +157,8 @@ def run_recipe(
             # The scans may have taken hours, in which somebody came back.
             before = look(database, recipe, redis=asked, live=live)
             unmet = *before.unmet, *long.unmet, *obstacles
-            if unmet or waiting:
-                raise _not_ready(unmet, waiting)
+            if unmet or undecided:
+                raise _not_ready(unmet, tuple(one.sentence for one in undecided))
             for one in losses if not begun else ():
                 listing.say(f"{one.sentence}; each is listed in {one.file}")
             work.sign(executing=True)
@@ -159,24 +172,71 @@ def run_recipe(
                 database, fit, path, [step.run_id for step in steps], reason,
                 alone=alone, survey=survey,
             )
+            if not any(step.left for step in steps):
+                (path / FINISHED_FILE).touch()
+                sync_directory(path)
         else:
             steps, counted = [_shown(key, plan) for key, plan in plans], 0
     left = any(step.status == "left" for step in steps)
-    return RecipeResult(
+    return _result(
+        fit, steps, losses, started,
         status="shown" if not execute else "left" if left else "repaired",
+        met=before.joined(long).joined(Met(unmet=obstacles, notes=unread)),
+        undecided=undecided, begun=begun or execute, counted=counted,
+    )
+
+
+def _as_it_is(
+    work: Work, fit: Fit, finished: Sequence[StepState], started: float
+) -> RecipeResult:
+    """Return what came of a recipe that was carried out whole before."""
+    states = {one.id: one for one in finished}
+    plans = [(key, Plan(states[key.id].run)) for key in work.keys(fit)]
+    listing = work.telling("losses")
+    losses, _ = find_losses(work.around, fit, work.decisions, plans, listing)
+    steps = []
+    for key, plan in plans:
+        known = states[key.id].known
+        steps.append(
+            step_result(key, plan, status="sound")
+            if known is None
+            else step_result(key, plan, status="repaired", repaired=known.groups)
+        )
+    return _result(
+        fit, steps, losses, started,
+        status="repaired", met=Met(), undecided=(), begun=True, counted=0, already_done=True,
+    )
+
+
+def _result(
+    fit: Fit,
+    steps: Sequence[StepResult],
+    losses: tuple[Losses, ...],
+    started: float,
+    *,
+    status: Literal["shown", "repaired", "left"],
+    met: Met,
+    undecided: tuple[Undecided, ...],
+    begun: bool,
+    counted: int,
+    already_done: bool = False,
+) -> RecipeResult:
+    return RecipeResult(
+        status=status,
         fit=fit,
         steps=tuple(steps),
-        unmet=(*before.unmet, *long.unmet, *obstacles),
-        open=waiting,
+        unmet=met.unmet,
+        open=tuple(one.sentence for one in undecided),
         undecided=undecided,
         losses=losses,
-        begun=begun or execute,
+        begun=begun,
+        already_done=already_done,
         tell=tuple(
             after.tell
-            for after in recipe.afterwards
+            for after in fit.recipe.afterwards
             if after.tell is not None and after.counts_at(fit.versions)
         ),
-        notes=(*fit.notes, *before.notes, *long.notes, *unread),
+        notes=(*fit.notes, *met.notes),
         counted=counted,
         seconds=time.monotonic() - started,
     )
@@ -202,10 +262,7 @@ def _planned(
 def _not_ready(unmet: tuple[str, ...], waiting: tuple[str, ...] = ()) -> NotReady:
     hints = ["Mend what is named."] if unmet else []
     if waiting:
-        hints.append(
-            "Decide with --decide ID=ANSWER or --decisions FILE, or take the defaults with"
-            " --defaults."
-        )
+        hints.append(HOW_TO_DECIDE)
     return NotReady(
         "the recipe cannot be carried out yet: " + "; ".join((*unmet, *waiting)),
         hint=" ".join(hints),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from ..plan import Plan
@@ -24,8 +25,12 @@ class StepResult:
     #: groups that were repaired, and those that are left
     repaired: int
     left: int
+    #: of those that are left, the group's number in the last round, and why
+    skipped: tuple[tuple[int, str], ...]
     #: the run of its repair, in ``steps/`` and in the journal
     run_id: str
+    #: the directory of that run
+    path: Path
     #: ``shown``, ``repaired``, ``left``, or ``sound`` where there was nothing to repair
     status: Literal["shown", "repaired", "left", "sound"]
 
@@ -37,6 +42,7 @@ def step_result(
     status: Literal["shown", "repaired", "left", "sound"],
     repaired: int = 0,
     left: int = 0,
+    skipped: tuple[tuple[int, str], ...] = (),
 ) -> StepResult:
     """Say what came of a step."""
     return StepResult(
@@ -47,6 +53,8 @@ def step_result(
         losers=plan.losers,
         repaired=repaired,
         left=left,
+        skipped=skipped,
         run_id=plan.run.id,
+        path=plan.run.path,
         status=status,
     )

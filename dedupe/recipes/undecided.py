@@ -22,6 +22,10 @@ from .rules import cases_of, key_text
 
 #: rows of a group that are shown at most
 MOST_ROWS = 100
+#: what is said beside all that is open
+HOW_TO_DECIDE = (
+    "Decide with --decide ID=ANSWER or --decisions FILE, or take the defaults with --defaults."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

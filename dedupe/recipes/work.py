@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -37,8 +37,8 @@ from ..scan.run import Run
 from ..scan.scanner import scan
 from ..scan.splitting import run_of_key
 from ..surroundings import Surroundings
-from .begun import KEYS_FILE, REBUILT_FILE
-from .decisions import Decisions
+from .begun import KEYS_FILE, REBUILT_FILE, SIGN_FILE
+from .decisions import Decisions, differing
 from .files import read_file, write_file
 from .fitting import Fit
 from .keys import RecipeKey, keys_of
@@ -48,7 +48,6 @@ from .rules import policies_of, policies_otherwise
 from .stepresult import StepResult, step_result
 from .surveying import obstacles_to, prove_references, survey_plans
 
-_SIGN = "recipe.json"
 #: up to which deleted row in the journal nothing points at one
 _PROVED = "proved"
 #: bytes of a heap below which most of a scan's time is not spent reading
@@ -114,7 +113,7 @@ class Work:
         Decisions can be changed until the first step has begun; returns whether it has.
         """
         text = json.dumps(msgspec.to_builtins(self._recipe), sort_keys=True)
-        mine = {
+        mine: dict[str, Any] = {
             "recipe": self._recipe.name,
             "digest": hashlib.sha256(text.encode()).hexdigest(),
             "decisions": {
@@ -123,7 +122,7 @@ class Work:
             },
             "executing": executing,
         }
-        sign = self._path / _SIGN
+        sign = self._path / SIGN_FILE
         if sign.exists():
             known = read_file(sign)
             if (known["recipe"], known["digest"]) != (mine["recipe"], mine["digest"]):
@@ -137,7 +136,8 @@ class Work:
                 )
             if known["executing"] and known["decisions"] != mine["decisions"]:
                 raise RunMismatch(
-                    f"the recipe in {self._path} was begun with other decisions",
+                    f"the recipe in {self._path} was begun with other decisions:"
+                    f" {differing(known['decisions'], mine['decisions'])}",
                     hint="Give the same decisions again; the journal can be undone first.",
                     field="decisions",
                     expected=known["decisions"],
@@ -145,14 +145,11 @@ class Work:
                 )
             mine["executing"] = executing or known["executing"]
             if known["decisions"] != mine["decisions"]:
-                self._forget_plans()
+                # They were made by other decisions, and no repair has begun.
+                for plan in self._path.glob(f"steps/*/{PLAN_FILE}"):
+                    plan.unlink()
         write_file(sign, mine)
         return bool(mine["executing"])
-
-    def _forget_plans(self) -> None:
-        """Remove the plans that were made by other decisions; no repair has begun."""
-        for plan in self._path.glob(f"steps/*/{PLAN_FILE}"):
-            plan.unlink()
 
     def keys(self, fit: Fit) -> list[RecipeKey]:
         """List the keys to repair: those that this directory was begun with, else ``keys_of``.
@@ -326,7 +323,9 @@ class Work:
             key = self._aside(key, key.index)
         done = self._repaired(key, plan, reason, set(behind))
         status: Literal["repaired", "left"] = "left" if done.status == "left" else "repaired"
-        return step_result(key, plan, status=status, repaired=done.repaired, left=done.left)
+        return step_result(
+            key, plan, status=status, repaired=done.repaired, left=done.left, skipped=done.skipped
+        )
 
     def _repaired(
         self, key: RecipeKey, plan: Plan, reason: str | None, behind: set[str]

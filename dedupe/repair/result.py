@@ -93,7 +93,8 @@ def summary(
     ):
         (deleted if action == "d" else changed)[f"{schema}.{table}"] = rows
     known = journal.find_run(session, base.run_id)
-    skipped = session.rows(
+    # What was left for the next round, and is no group any more, was not left.
+    skipped = [] if status == "repaired" else session.rows(
         f"SELECT k.grp, k.reason FROM {SCHEMA}.skipped k JOIN {SCHEMA}.run r ON r.id = k.run"
         " AND r.round = k.round WHERE k.run = $1::text ORDER BY 1",
         [base.run_id],

@@ -13,7 +13,7 @@ from ..errors import (
     UndoRefused,
     UsageError,
 )
-from ..journal import SCHEMA, KnownRun, database_of, image_settings, standing, told
+from ..journal import SCHEMA, KnownRun, database_of, image_settings, standing
 from ..scan.owner import end_leftovers, owned
 from ..scan.run import Run
 from ..session import Session
@@ -43,8 +43,8 @@ def undo(
     needed). ``groups`` limits it to groups of the repair's first round. A plain unique
     index is replaced by a non-unique one of the same definition, because duplicates come
     back; constraints, foreign keys and a replica identity that hang on it must be named in
-    ``drop_constraints``, whose other names are passed over. With ``side_table`` deleted rows come into
-    ``restored_<table>`` in the journal's schema instead, and nothing else is touched.
+    ``drop_constraints``, whose other names are passed over. With ``side_table`` deleted rows come
+    into ``restored_<table>`` in the journal's schema instead, and nothing else is touched.
 
     The same call goes on after a kill; after its end it changes nothing and says so.
     Locks: the rows of one batch. Memory: one batch of numbers.

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 
+from dedupe import MatchKey, connect, decide, recipe_finished, scan, undo
 from dedupe.errors import (
     NotARunDirectory,
     NotReady,
+    RefusedError,
     RepairStopped,
     RunInUse,
     RunMismatch,
@@ -18,6 +21,7 @@ from dedupe.errors import (
 )
 from dedupe.lab import Server
 from dedupe.recipes import Recipe, run_recipe, undo_recipe, verify_recipe
+from dedupe.recipes.recipe import Before
 from dedupe.repair import locking
 
 from ..scanning import Connection
@@ -59,6 +63,110 @@ def test_a_step_that_was_not_carried_out_is_found_and_does_not_hinder_undo(
             assert all(one.verification.clean for one in verify_recipe(here, database))
         assert not any(one.undo.refused for one in undo_recipe(here, database, execute=True))
         assert state(shop) == before
+
+
+def test_what_an_undo_will_do_is_shown_step_by_step(
+    database: str, shop: Connection, recipe: Recipe, place: Path
+) -> None:
+    """Scenario: stopped before the last step; undo is asked what it would do, does it, and is
+    asked again.
+
+    Outcome: the SQL that makes each key unique again is there, of steps that rename or blank and
+    of the index of the step that was not carried out as well; the second time nothing changes.
+    """
+    stopped_before("people.token", recipe, place, database)
+    shown = undo_recipe(place, database)
+    assert [(one.id, one.table) for one in shown] == [
+        ("people.token", "public.people"), ("people", "public.people"),
+        ("orders", "public.orders"),
+    ]
+    assert {one.undo.status for one in shown} == {"shown"}
+    for one, index in zip(shown, ("people_token", "people_name", "orders_number"), strict=True):
+        made = [text for text in one.undo.statements if text.startswith("CREATE UNIQUE INDEX")]
+        assert [index in text for text in made] == [True]
+    done = undo_recipe(place, database, execute=True)
+    assert [one.undo.statements for one in done] == [one.undo.statements for one in shown]
+    again = undo_recipe(place, database, execute=True)
+    assert [one.undo.already_done for one in again] == [True, True, True]
+    shop.execute(
+        "UPDATE people SET token = NULL WHERE id NOT IN"
+        " (SELECT min(id) FROM people GROUP BY token)"
+    )
+    for statement in shown[0].undo.statements:
+        shop.execute(statement)
+    assert shop.execute(
+        "SELECT indisunique, obj_description(indexrelid, 'pg_class') FROM pg_index"
+        " WHERE indexrelid = 'people_token'::regclass"
+    ).fetchall() == [(True, None)]
+
+
+def test_one_step_taken_back_is_a_finding_and_all_of_them_an_error(
+    database: str, shop: Connection, recipe: Recipe, place: Path
+) -> None:
+    """Scenario: carried out whole; the last step is taken back, then all of it."""
+    before = state(shop)
+    done = run_recipe(recipe, place, database, live=True, defaults=True, execute=True, reason="x")
+    last = done.steps[-1]
+    undo(last.path, db=database, execute=True)
+    findings = {
+        one.id: one.verification.findings for one in verify_recipe(place, database)
+        if not one.verification.clean
+    }
+    assert findings == {last.id: (f"step {last.id} was taken back",)}
+    undone = undo_recipe(place, database, execute=True)
+    assert [one.undo.already_done for one in undone if one.id == last.id] == [True]
+    assert state(shop) == before
+    with pytest.raises(UsageError, match="was taken back: there is nothing"):
+        verify_recipe(place, database)
+    with pytest.raises(RefusedError, match="was taken back"):
+        run_recipe(recipe, place, database, live=True, defaults=True, execute=True, reason="x")
+
+
+def test_carried_out_whole_it_changes_nothing_more(
+    database: str, shop: Connection, recipe: Recipe, place: Path
+) -> None:
+    """Scenario: given again, to look and to write, while others are connected who may not be."""
+    assert not recipe_finished(place, database)
+    done = run_recipe(recipe, place, database, live=True, defaults=True, execute=True, reason="x")
+    assert recipe_finished(place, database)
+    after, alone = state(shop), replace(recipe, before=Before(alone=True))
+    steps = [(one.id, one.status, one.repaired, one.left) for one in done.steps]
+    for execute in (False, True):
+        again = run_recipe(recipe, place, database, execute=execute)
+        assert (again.status, again.already_done, again.unmet) == ("repaired", True, ())
+        assert [(one.id, one.status, one.repaired, one.left) for one in again.steps] == steps
+    assert state(shop) == after
+    with pytest.raises(RunMismatch, match="another text"):
+        run_recipe(alone, place, database)
+
+
+@pytest.mark.usefixtures("shop")
+def test_other_decisions_are_named(database: str, recipe: Recipe, place: Path) -> None:
+    stopped_before("people.token", recipe, place, database)
+    with pytest.raises(
+        RunMismatch, match="other decisions: strangers was the default, and now is merge"
+    ):
+        run_recipe(
+            recipe, place, database, live=True, execute=True, reason="x",
+            decisions=decide(recipe, ["strangers=merge"]),
+        )
+
+
+@pytest.mark.usefixtures("shop")
+def test_what_is_no_recipes_directory_is_left_alone(
+    database: str, recipe: Recipe, tmp_path: Path
+) -> None:
+    """Scenario: a file, somebody's directory, and that of a scan."""
+    file, mine, scanned = (tmp_path / name for name in ("file", "mine", "scanned"))
+    file.write_text("mine")
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("mine")
+    scan(connect(database), MatchKey.from_index("people_name"), scanned)
+    there = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for place in (file, file / "below", mine, scanned):
+        with pytest.raises(NotARunDirectory, match="not the directory of a recipe"):
+            run_recipe(recipe, place, database, live=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == there
 
 
 @pytest.mark.usefixtures("shop")
