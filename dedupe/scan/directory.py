@@ -108,8 +108,8 @@ def check_space(directory: Path, needed: int) -> None:
     free = shutil.disk_usage(directory).free - _RESERVE
     if needed > free:
         raise NotEnoughSpace(
-            f"the scan needs about {needed / 1e6:,.0f} MB in {directory}, and"
-            f" {max(0, free) / 1e6:,.0f} MB are free",
+            f"the scan needs about {-(-needed // 1_000_000):,} MB in {directory}, and"
+            f" {max(0, free) // 1_000_000:,} MB are free",
             hint="Make room, or name a directory on a larger disk with --run.",
             needed=needed,
             free=max(0, free),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import tempfile
 from pathlib import Path
 
@@ -161,3 +162,49 @@ def test_a_recipe_remembers_the_schema_of_its_journal(
     schemas = {name for (name,) in db.execute("SELECT nspname FROM pg_namespace").fetchall()}
     assert schema in schemas
     assert schemas.isdisjoint({"pgmend", "another"})
+
+
+def test_a_recipe_that_was_carried_out_names_what_comes_next(
+    pgmend: Command, database: str, db: Connection, tmp_path: Path
+) -> None:
+    """Scenario: carried out; given again, with no snapshot on record; the commands that it
+    names are pasted, the one that takes it back twice.
+    """
+    own = tmp_path / "own.toml"
+    own.write_text(OWN)
+    db.execute("CREATE TABLE customers (id int PRIMARY KEY, mail text)")
+    db.execute("INSERT INTO customers VALUES (1, 'a'), (2, 'a'), (3, 'b')")
+    place = str(tmp_path / "run")
+    run = ("recipe", "run", str(own), "--run", place, "-d", database, "--live")
+    shown = pgmend(*run)
+    assert shown.stdout.endswith("Nothing was written. Add --execute to do it.\n")
+    assert json.loads(pgmend(*run, "--json").stdout)["undo"] is None
+    receipts = tmp_path / "receipts"
+    receipts.mkdir()
+    gated = (*run, "--execute", "--receipts", str(receipts))
+    refused = pgmend(*gated)
+    assert refused.returncode != ExitCode.OK
+    assert "guard verify" in refused.stderr
+    done = pgmend(*run, "--execute", "--without-snapshot", "a test")
+    assert done.returncode == ExitCode.OK, done.stderr
+    again = pgmend(*gated)
+    assert again.returncode == ExitCode.OK, again.stderr
+    assert "carried out before; nothing changed" in again.stdout
+    facts = json.loads(pgmend(*run, "--json").stdout)
+    assert (facts["status"], facts["already_done"]) == ("repaired", True)
+    assert [one["run"] for one in facts["steps"]] == [f"{place}/steps/customers"]
+    look, back = done.stdout.splitlines()[-2:]
+    assert look.startswith("Look once more: pgmend recipe verify ")
+    verified = pgmend(*shlex.split(look.partition(": pgmend ")[2]))
+    assert verified.returncode == ExitCode.OK, verified.stderr
+    assert back.removeprefix("The way back: ") == facts["undo"]
+    undo = shlex.split(facts["undo"])[1:]
+    undone = pgmend(*undo)
+    assert undone.returncode == ExitCode.OK, undone.stderr
+    row = next(line for line in undone.stdout.splitlines() if line.startswith("customers "))
+    assert row.split() == ["customers", "public.customers", "1", "0", "undone"]
+    assert db.execute("SELECT count(*) FROM customers").fetchone() == (3,)
+    assert "was taken back before; nothing changed" in pgmend(*undo).stdout
+    nothing = pgmend("recipe", "verify", place, "-d", database)
+    assert nothing.returncode == ExitCode.USAGE
+    assert "was taken back" in nothing.stderr

@@ -64,6 +64,38 @@ def test_a_signal_stops_within_a_second(pgmend: Command, number: signal.Signals)
     assert (key["rows"], key["groups"]) == (100_000, 10)
 
 
+RECIPE = """
+format = 1
+name = "crowd"
+title = "A crowd"
+index = [{ name = "crowd_name", table = "crowd", key = ["name"] }]
+step = [{ id = "names", table = "crowd", index = "crowd_name", case = [{ keep = ["oldest"] }] }]
+
+[schema]
+tables = ["crowd"]
+"""
+
+
+@pytest.mark.usefixtures("crowd")
+def test_a_recipe_that_was_stopped_says_so_in_json(pgmend: Command) -> None:
+    """Scenario: SIGINT while a table of the recipe is scanned.
+    Outcome: 3, one JSON object that says it, the command that goes on, and the part it was at.
+    """
+    (pgmend.where / "crowd.toml").write_text(RECIPE)
+    arguments = ("recipe", "run", "crowd.toml", "--run", "r", "--live", "--json")
+    with pgmend.start(*arguments, "--nice", "200", "-j", "1", "--memory", "8MiB") as process:
+        wait_for_work(process, pgmend.where / "r" / "scans" / "crowd", pgmend)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == ExitCode.STOPPED, err
+    assert json.loads(out) == {"format_version": 1, "run": "r", "status": "interrupted"}
+    assert "HINT: Go on with: pgmend recipe run crowd.toml" in err
+    assert " crowd, crowd: scanning" in err
+    done = pgmend(*arguments)
+    assert done.returncode == ExitCode.OK, done.stderr
+    assert json.loads(done.stdout)["status"] == "shown"
+
+
 @pytest.mark.usefixtures("crowd")
 @pytest.mark.parametrize("more", [[], ["--json"]])
 def test_a_second_signal_lets_go_and_tells_how_to_go_on(pgmend: Command, more: list[str]) -> None:

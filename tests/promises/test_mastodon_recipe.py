@@ -125,6 +125,12 @@ def test_all_that_is_damaged_is_repaired_and_can_be_taken_back(
     assert (done.status, [step.id for step in done.steps if step.left]) == ("repaired", [])
     assert check(database, manifest) == []
     assert there - ids(database) == journaled(database)
+    # What goes for good was listed before.
+    (losses,) = shown.losses
+    lost = {("accounts", str((one.row.pk or {}).get("id"))) for one in losses.first}
+    assert losses.rows == len(lost)
+    assert lost <= journaled(database)
+    assert losses.gone["public.statuses"] >= losses.rows
     assert all(one.verification.clean for one in verify_recipe(place, database))
     with psycopg.connect(database) as connection:
         assert connection.execute(
