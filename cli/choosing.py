@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dedupe import (
+    DECISIONS_FILE,
     Decisions,
     Losses,
     Recipe,
@@ -24,7 +25,6 @@ from dedupe import (
     waiting_choices,
 )
 from dedupe.connect import Database
-from dedupe.recipes import KEPT_FILE
 
 from .losses import losses_lines
 from .output import counted, note, one_line, styled
@@ -44,7 +44,7 @@ class Deciding:
         """Read what is decided already. Raises RecipeError."""
         self.recipe = recipe
         self.place = place
-        self.path = place / KEPT_FILE
+        self.path = place / DECISIONS_FILE
         self._kept = decide(recipe, kept=self.path)
         #: all of it
         self.decisions = decide(recipe, given, file, self.path)

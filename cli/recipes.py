@@ -9,9 +9,8 @@ from typing import Any
 
 import msgspec
 
-from dedupe import Fit, Recipe, RecipeResult, StepUndo, StepVerification
+from dedupe import HOW_TO_DECIDE, Fit, Recipe, RecipeResult, StepUndo, StepVerification
 from dedupe.connect import Database
-from dedupe.recipes import HOW_TO_DECIDE
 
 from . import afterwards
 from .exits import ExitCode

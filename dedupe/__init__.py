@@ -26,6 +26,8 @@ from .planning import plan
 from .policy import Policy, SoftReference, policies_to_json
 from .progress import Progress, RepairProgress, RunStatus
 from .recipes import (
+    DECISIONS_FILE,
+    HOW_TO_DECIDE,
     Decisions,
     Fit,
     Losses,
@@ -63,6 +65,8 @@ from .scan.scanner import scan
 from .session import Session
 
 __all__ = [
+    "DECISIONS_FILE",
+    "HOW_TO_DECIDE",
     "Connectable",
     "Database",
     "Decision",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .begun import KEPT_FILE, recipe_finished, recipe_journal
+from .begun import DECISIONS_FILE, recipe_finished, recipe_journal
 from .choosing import WaitingGroup, WaitingRow, waiting_choices
 from .decisions import Decisions, decide
 from .finished import StepUndo, StepVerification, undo_recipe, verify_recipe
@@ -15,8 +15,8 @@ from .stepresult import StepResult
 from .undecided import HOW_TO_DECIDE, Undecided
 
 __all__ = [
+    "DECISIONS_FILE",
     "HOW_TO_DECIDE",
-    "KEPT_FILE",
     "Decisions",
     "Fit",
     "Losses",

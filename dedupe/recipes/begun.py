@@ -19,7 +19,7 @@ from .files import read_file
 #: which recipe a directory belongs to, and which decisions
 SIGN_FILE = "recipe.json"
 #: what people answered, kept by the command
-KEPT_FILE = "decisions.toml"
+DECISIONS_FILE = "decisions.toml"
 #: says that all of it was carried out, with nothing left
 FINISHED_FILE = "finished"
 #: the keys that a directory was begun with
@@ -71,7 +71,7 @@ def make_directory(path: Path) -> None:
         ) from error
     # A first call that was killed leaves no more than a lock and half a sign.
     new = Path(SIGN_FILE).with_suffix(".new").name
-    if SIGN_FILE not in names and not names <= {LOCK_FILE, new, KEPT_FILE}:
+    if SIGN_FILE not in names and not names <= {LOCK_FILE, new, DECISIONS_FILE}:
         raise _not_a_recipes(path)
 
 
