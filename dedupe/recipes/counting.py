@@ -73,8 +73,7 @@ def recount(
     known = journal.find_run(writer, run)
     if known is not None and not _outdated(writer, known, runs):
         return 0
-    for statement in _TEMPORARY:
-        writer.rows(statement)
+    writer.rows("; ".join(_TEMPORARY))
     with writer.writing(WHOLE):
         writer.rows("TRUNCATE pg_temp.pgmend_touched, pg_temp.pgmend_count, pg_temp.pgmend_found")
         touched = _touch(writer, around, counters, runs)

@@ -72,8 +72,8 @@ class Batches:
             for relation in references.relations.values()
             for oid in relation.family
         }
-        for statement in (*TEMPORARY, inplace.TEMPORARY):
-            writer.rows(statement)
+        # Together: each commit empties all of them.
+        writer.rows("; ".join((*TEMPORARY, inplace.TEMPORARY)))
 
     def run(self, round_: int, after: int, last: int) -> None:
         """Repair the groups of a round whose turn lies behind ``after``, up to ``last``.
@@ -84,9 +84,9 @@ class Batches:
         """
         writer, started = self._writer, time.monotonic()
         with writer.writing(BY_HASH):
-            for name in ("known", "locked", "loser", "move", "name", "seen"):
-                # Emptied by a commit; there is none between savepoints.
-                writer.rows(f"DELETE FROM pg_temp.pgmend_{name}")
+            # Emptied by a commit; there is none between savepoints.
+            names = ("known", "locked", "loser", "move", "name", "seen")
+            writer.rows("; ".join(f"DELETE FROM pg_temp.pgmend_{name}" for name in names))
             mine = [self._run, round_, after, last]
             for oid, name in writer.rows(
                 "SELECT c.oid::int8, pg_catalog.quote_ident(n.nspname) || '.'"

@@ -67,8 +67,7 @@ class Undoer:
             writer.rows(
                 f"UPDATE {SCHEMA}.run SET state = 'undoing' WHERE id = $1::text", [self._run]
             )
-        for statement in _TEMPORARY:
-            writer.rows(statement)
+        writer.rows("; ".join(_TEMPORARY))
         # What was written a moment ago has no statistics yet.
         writer.rows(f"ANALYZE {SCHEMA}.entry")
         linked = self._linked()
