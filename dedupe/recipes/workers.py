@@ -109,8 +109,8 @@ def _library() -> ModuleType:
     except ImportError as error:
         raise UsageError(
             "looking into a Redis needs the package redis, which is not installed",
-            hint="Install it: pip install 'pgmend[redis]'; or leave --redis out and see to it"
-            " that the workers are stopped.",
+            hint="Install it: pip install 'pgmend[redis]'; or leave --redis out, and what it"
+            " would be asked is for you to look at.",
         ) from error
     return redis
 

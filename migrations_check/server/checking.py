@@ -113,7 +113,8 @@ def _databases(
         if name not in known:
             raise UnknownObject(
                 f"there is no database {name}",
-                hint=f"There are: {', '.join(known)}.", kind="database", name=name,
+                hint=f"There are: {', '.join(n for n, (open_, _) in known.items() if open_)}.",
+                kind="database", name=name,
             )
     wanted = list(only) or list(known)
     names = [name for name in wanted if all(known[name])]
