@@ -44,7 +44,8 @@ def _row(loss: Loss) -> str:
     key = ", ".join(map(shown_value, loss.row.key))
     if not loss.row.pk:
         return key
-    return f"{key} ({_named(loss.row)}; {_named(loss.survivor)} stays)"
+    other = "goes with it" if loss.survivor_goes else "stays"
+    return f"{key} ({_named(loss.row)}; {_named(loss.survivor)} {other})"
 
 
 def _named(row: Member) -> str:

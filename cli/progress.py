@@ -35,9 +35,8 @@ class Reporter:
         self._quiet = quiet
         self._pause = _LINE_SECONDS_VERBOSE if verbose else _LINE_SECONDS
         self._bar: tqdm[Any] | None = None
-        self._phase = ""
-        self._waiting: str | None = None
-        self._last_line = 0.0
+        #: by label: the phase of its last line, what was waited for, and when that was
+        self._lines: dict[str, tuple[str, str | None, float]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -55,9 +54,7 @@ class Reporter:
         """Show one event of the work, or of a part of it."""
         if self._quiet:
             return
-        label = f"{self._whole}, {one_line(part)}" if part else self._whole
-        if label != self._label:
-            self._label, self._phase = label, ""
+        self._label = f"{self._whole}, {one_line(part)}" if part else self._whole
         try:
             if event.message is not None:
                 self.tell(event.message)
@@ -102,10 +99,10 @@ class Reporter:
 
     def _show_line(self, event: Progress | RepairProgress) -> None:
         now = time.monotonic()
-        same = event.phase == self._phase and event.waiting == self._waiting
-        if same and now - self._last_line < self._pause:
+        phase, waiting, last = self._lines.get(self._label, ("", None, 0.0))
+        if (phase, waiting) == (event.phase, event.waiting) and now - last < self._pause:
             return
-        self._phase, self._waiting, self._last_line = event.phase, event.waiting, now
+        self._lines[self._label] = event.phase, event.waiting, now
         counts = _counts(event)
         share = [f"{event.fraction:.0%}"] if counts or event.fraction else []
         parts = [event.phase, *share, *counts]

@@ -35,6 +35,8 @@ class Ranking(NamedTuple):
     merged: dict[str, str | None]
     #: number of the policy among the plan's
     policy: int = 0
+    #: whether it is what a part leaves of its group, which the repair's next round decides about
+    later: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

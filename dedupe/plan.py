@@ -6,8 +6,6 @@ as often as wanted until its repair begins.
 
 from __future__ import annotations
 
-import json
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,18 +15,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from .decision import LARGE_GROUP, Decision, Losers, Ranking
-from .errors import LocalStorageError, PlanError, RefusedError
-from .groups import GROUPS_FILE, Member, as_bytes, as_text
+from .decision import LARGE_GROUP, Decision, Losers
+from .errors import LocalStorageError, RefusedError
+from .groups import GROUPS_FILE, Member, as_text
+from .planstore import connected, damaged, read_facts
 from .policy import Policy, Program, policies_from_json
-from .scan.checkpoint import sync_directory
 from .scan.directory import PLAN_FILE, REPAIRING_FILE
 from .scan.run import Run
-
-_UNFINISHED = f"{PLAN_FILE}.new"
-_FORMAT = 3
-#: marks an SQLite file as a plan (PRAGMA application_id): "pgmp"
-_APPLICATION_ID = 0x70676D70
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +62,7 @@ class Plan:
         #: the scan that found the groups
         self.run = run
         self._path = run.path / PLAN_FILE
-        self._facts = _read_facts(self._path)
+        self._facts = read_facts(self._path)
 
     @classmethod
     def open(cls, path: str | Path) -> Plan:
@@ -103,6 +96,11 @@ class Plan:
     def shares(self) -> tuple[tuple[int, int], ...]:
         """Of each policy, the groups that are decided by it and their losers."""
         return tuple((groups, losers) for groups, losers in self._facts["shares"])
+
+    @property
+    def later_shares(self) -> tuple[tuple[int, int], ...]:
+        """The same of what ``later`` gives."""
+        return tuple((groups, losers) for groups, losers in self._facts["later_shares"])
 
     @property
     def groups(self) -> int:
@@ -179,8 +177,20 @@ class Plan:
 
         Raises PlanError.
         """
+        return self._decided("decision")
+
+    def later(self) -> Iterator[Decision]:
+        """Stream, by group number, what the repair's next rounds will decide of parted groups.
+
+        As far as it can be known now: by the same policies, over the rows that are left then.
+        Several of one group come in the order of their policies. Memory: one group. Raises
+        PlanError.
+        """
+        return self._decided("later")
+
+    def _decided(self, table: str) -> Iterator[Decision]:
         decided = self._rows(
-            "SELECT number, policy, member FROM decision WHERE ordinal = 0 ORDER BY 1"
+            f"SELECT number, policy, member FROM {table} WHERE ordinal = 0 ORDER BY 1, 2"
         )
         wanted = next(decided, None)
         for group in self.run.groups():
@@ -188,19 +198,21 @@ class Plan:
                 continue
             if wanted is None:
                 return
-            number, policy, survivor = wanted
-            if group.number != number:
-                continue
-            ranks = partial(self.places, number)
-            losers: Sequence[Member] = Losers(group.members, ranks)
-            if len(group.members) <= LARGE_GROUP:
-                members = list(group.members)
-                places = self.places(number, 1, len(members))
-                losers = tuple(members[place] for place in places)
-            yield Decision(
-                group=number, policy=policy, survivor=group.members[survivor], losers=losers
-            )
-            wanted = next(decided, None)
+            while wanted is not None and wanted[0] == group.number:
+                number, policy, survivor = wanted
+                losers: Sequence[Member] = Losers(group.members, partial(self.places, number))
+                if table == "later" or len(group.members) <= LARGE_GROUP:
+                    members = list(group.members)
+                    places = self._rows(
+                        f"SELECT member FROM {table} WHERE number = ? AND policy = ?"
+                        " AND ordinal > 0 ORDER BY ordinal",
+                        (number, policy),
+                    )
+                    losers = tuple(members[place] for (place,) in places)
+                yield Decision(
+                    group=number, policy=policy, survivor=group.members[survivor], losers=losers
+                )
+                wanted = next(decided, None)
 
     def places(self, group: int, start: int, stop: int) -> Iterator[int]:
         """Stream the places of a group's members by rank, from ``start`` to before ``stop``.
@@ -235,21 +247,22 @@ class Plan:
     def rows_of(
         self, policies: Iterable[int]
     ) -> Iterator[tuple[int, int, int, str, str, bytes]]:
-        """Stream (policy, group, leaf's number, ctid, xmin, primary key) of what they decided.
+        """Stream (policy, group, leaf's number, ctid, xmin, primary key) of what they decide.
 
-        By group, the survivor first; the primary key is a JSON array of texts. Memory: one row.
-        Raises PlanError.
+        By group and policy, the survivor first, what ``later`` gives among it; the primary key is
+        a JSON array of texts. Memory: one row. Raises PlanError, LocalStorageError.
         """
+        mine = f"WHERE policy IN ({', '.join(map(str, policies))})"
         return self._with_members(
-            "SELECT d.policy, d.number, m.leaf, m.ctid, m.xmin, m.pk FROM decision d"
+            "SELECT d.policy, d.number, m.leaf, m.ctid, m.xmin, m.pk FROM"
+            f" (SELECT * FROM decision {mine} UNION ALL SELECT * FROM later {mine}) d"
             " CROSS JOIN found.member m ON m.key = ?1 AND m.number = d.number"
-            f" AND m.ordinal = d.member WHERE d.policy IN ({', '.join(map(str, policies))})"
-            " ORDER BY d.number, d.ordinal"
+            " AND m.ordinal = d.member ORDER BY d.number, d.policy, d.ordinal"
         )
 
     def _with_members(self, query: str) -> Iterator[tuple[Any, ...]]:
         """Stream what a query finds in the plan and the groups; ``?1`` is the key's number."""
-        connection = _connected(self._path)
+        connection = connected(self._path)
         try:
             groups = f"{(self.run.path / GROUPS_FILE).absolute().as_uri()}?mode=ro"
             connection.execute("ATTACH ? AS found", (groups,))
@@ -262,7 +275,7 @@ class Plan:
                     " SQLITE_TMPDIR, then run the same command again.",
                     path=self._path,
                 ) from error
-            raise _damaged(self._path, error) from error
+            raise damaged(self._path, error) from error
         finally:
             connection.close()
 
@@ -286,65 +299,13 @@ class Plan:
             yield [int(member) for _, member in members]
 
     def _rows(self, query: str, params: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
-        connection = _connected(self._path)
+        connection = connected(self._path)
         try:
             yield from connection.execute(query, params)
         except sqlite3.DatabaseError as error:
-            raise _damaged(self._path, error) from error
+            raise damaged(self._path, error) from error
         finally:
             connection.close()
-
-
-def write_plan(run: Run, facts: dict[str, Any], rankings: Iterable[Ranking]) -> None:
-    """Write the plan of a run in one piece; ``facts`` may be filled while rankings stream.
-
-    Raises LocalStorageError.
-    """
-    path, new = run.path / PLAN_FILE, run.path / _UNFINISHED
-    try:
-        new.unlink(missing_ok=True)
-        connection = sqlite3.connect(new, isolation_level=None)
-        try:
-            new.chmod(0o600)
-            connection.executescript(
-                "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
-                f" PRAGMA application_id={_APPLICATION_ID}; BEGIN;"
-                " CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
-                " CREATE TABLE decision (number INTEGER NOT NULL, ordinal INTEGER NOT NULL,"
-                " member INTEGER NOT NULL, policy INTEGER NOT NULL,"
-                " PRIMARY KEY (number, ordinal)) WITHOUT ROWID;"
-                " CREATE TABLE merged (number INTEGER NOT NULL, name BLOB NOT NULL, value BLOB,"
-                " PRIMARY KEY (number, name)) WITHOUT ROWID;"
-            )
-
-            def decisions() -> Iterator[tuple[int, int, int, int]]:
-                for group, places, merged, policy in rankings:
-                    for name, value in merged.items():
-                        connection.execute(
-                            "INSERT INTO merged VALUES (?, ?, ?)",
-                            (group, as_bytes(name), None if value is None else as_bytes(value)),
-                        )
-                    for ordinal, member in enumerate(places):
-                        yield group, ordinal, member, policy
-
-            connection.executemany("INSERT INTO decision VALUES (?, ?, ?, ?)", decisions())
-            connection.executemany(
-                "INSERT INTO fact VALUES (?, ?)",
-                [(name, json.dumps(value)) for name, value in {**facts, "format": _FORMAT}.items()],
-            )
-            connection.execute("COMMIT")
-        finally:
-            connection.close()
-        with new.open("rb") as written:
-            os.fsync(written.fileno())
-        new.rename(path)
-        sync_directory(run.path)
-    except (sqlite3.Error, OSError) as error:
-        raise LocalStorageError(
-            f"cannot write {path}: {error}",
-            hint="Make room or mend the directory, then give the plan command again.",
-            path=path,
-        ) from error
 
 
 def check_unbegun(run: Run) -> None:
@@ -354,42 +315,3 @@ def check_unbegun(run: Run) -> None:
             f"the repair of {run.path} has begun; its plan cannot be changed any more",
             hint="Go on with: pgmend repair, take it back with: pgmend undo, or scan again.",
         )
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None
-    )
-
-
-def _read_facts(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise PlanError(
-            f"there is no plan in {path.parent} yet",
-            hint=f"Make one: pgmend plan {path.parent} --keep oldest",
-            path=path,
-        )
-    try:
-        connection = _connected(path)
-        try:
-            facts = {
-                name: json.loads(text)
-                for name, text in connection.execute("SELECT name, value FROM fact")
-            }
-        finally:
-            connection.close()
-    except (sqlite3.DatabaseError, ValueError) as error:
-        raise _damaged(path, error) from error
-    if facts.get("format") != _FORMAT:
-        raise PlanError(
-            f"{path} was written by another version of pgmend",
-            hint="Make the plan again with this one, or use the version that wrote it.",
-            path=path,
-        )
-    return facts
-
-
-def _damaged(path: Path, error: Exception) -> PlanError:
-    return PlanError(
-        f"{path} is damaged: {error}", hint="Make the plan again: pgmend plan.", path=path
-    )

@@ -16,7 +16,8 @@ from typing import Any, Literal, TextIO
 
 from .decision import Ranking
 from .errors import PlanError
-from .plan import Plan, check_unbegun, write_plan
+from .plan import Plan, check_unbegun
+from .planstore import write_plan
 from .policy import CHOSEN
 from .scan.run import Run
 
@@ -103,7 +104,9 @@ def import_plan(run: Run, stream: TextIO, form: Form = "jsonl") -> Plan:
                     path=run.path,
                 )
             groups, losers = (sum(column) for column in zip(*shares, strict=True))
-            facts.update(groups=groups, losers=losers, shares=shares)
+            # What the file says may leave other rows for the next round.
+            later = [[0, 0] for _ in shares]
+            facts.update(groups=groups, losers=losers, shares=shares, later_shares=later)
             facts["left_out"] = facts["left_out"] + plan.groups - groups
             facts["fingerprint"] = digest.hexdigest()
 

@@ -20,7 +20,8 @@ from .decision import Ranking
 from .disk import disk_need
 from .errors import KeyDefinitionError, PolicyError, UsageError
 from .key import ResolvedKey, resolve
-from .plan import Plan, PlannedReference, check_unbegun, write_plan
+from .plan import Plan, PlannedReference, check_unbegun
+from .planstore import write_plan
 from .policy import (
     Chooser,
     Merger,
@@ -134,7 +135,8 @@ def plan_with(
     """Make the plan of key ``number`` of a run by one policy or several; see ``plan``.
 
     A group belongs to the first policy whose ``same`` holds for one of its losers, and only
-    for those; what is left of it then is decided in the repair's next round. ``program`` has the
+    for those; what is left of it then is decided in the repair's next round, and is looked ahead
+    for by the policies after it (``Plan.later``). ``program`` has the
     callables of the only policy.
     """
     session = around.session
@@ -176,7 +178,7 @@ def plan_with(
             if planner.streams(size):
                 yield from noted(planner.decide_large(group, size, members))
                 continue
-            if planner.add(group, list(members)):
+            if planner.add(group, list(enumerate(members))):
                 yield from noted(planner.decide())
         yield from noted(planner.decide())
         # All that is known of the groups is known only now.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 from .callables import Callables, RowsByLeaf, array_text
 from .decision import LARGE_GROUP, AllBehind, Ranking
@@ -19,6 +19,8 @@ from .scan.run import Run
 from .session import Session
 from .table import quoted
 
+#: number of the leaf, ctid, xmin
+Row: TypeAlias = tuple[int, str, str]
 _BATCH = 500
 #: planner settings for counting references: the child is read once a batch
 _COUNTING = {"enable_seqscan": "on", "enable_hashjoin": "on"}
@@ -45,12 +47,15 @@ class Planner:
         self._callables = Callables(
             session, references.relations[references.root], program
         )
-        #: groups that wait to be decided, each with (leaf's number, ctid, xmin) of its rows
-        self.pending: dict[int, list[tuple[int, str, str]]] = {}
+        #: groups that wait to be decided, each with place and (leaf's number, ctid, xmin) of rows
+        self.pending: dict[int, list[tuple[int, Row]]] = {}
+        #: those of which a part is decided by an earlier policy: it is looked ahead for them
+        self._later: set[int] = set()
         self._waiting = 0
         self.left_out = 0
         self._groups = self._losers = self._apart = self._changed = self._ties = 0
         self._parted = 0
+        self._later_groups = self._later_losers = 0
         self._session = session
         self._policy = policy
         self._references = references
@@ -66,10 +71,12 @@ class Planner:
         """Return what was counted, by this planner and by those behind it."""
         behind = self._otherwise.facts() if self._otherwise is not None else {}
         shares = [[self._groups, self._losers], *behind.get("shares", [])]
+        later = [[self._later_groups, self._later_losers], *behind.get("later_shares", [])]
         return {
             "groups": sum(groups for groups, _ in shares),
             "losers": sum(losers for _, losers in shares),
             "shares": shares,
+            "later_shares": later,
             "kept_apart": self._apart + behind.get("kept_apart", 0),
             "changed": self._changed + behind.get("changed", 0),
             "parted": self._parted + behind.get("parted", 0),
@@ -80,13 +87,14 @@ class Planner:
     def decide(self) -> Iterator[Ranking]:
         """Decide the pending groups."""
         pending, self.pending = self.pending, {}
+        ahead, self._later = self._later, set()
         self._waiting = 0
         if not pending:
             return
         by_leaf = self._by_leaf(
             (group, place, row)
             for group, members in pending.items()
-            for place, row in enumerate(members)
+            for place, row in members
         )
         rows = self._ask(by_leaf)
         ranked: dict[int, list[int]] = {}
@@ -99,25 +107,34 @@ class Planner:
         apart = self._kept_apart(by_leaf, ranked) if self._policy.same is not None else {}
         for number, members in pending.items():
             places = ranked.get(number, [])
+            later = number in ahead
             whole = len(places) == len(members)
             if whole and number in apart and self._otherwise is not None:
-                places = [place for place in places if place not in apart[number]]
+                others = apart.pop(number)
+                places = [place for place in places if place not in others]
                 if len(places) == 1:
-                    self._otherwise.add(number, members)
+                    self._otherwise.add(number, members, later=later)
                     continue
                 # Whoever is left of the group is decided about in the next round.
-                self._parted += 1
-                del apart[number]
-            if self._counted(len(places), whole=whole, apart=number in apart):
-                yield Ranking(number, places, merged.get(number, {}), self._number)
+                self._parted += not later
+                left = [one for one in members if one[0] == places[0] or one[0] in others]
+                self._otherwise.add(number, left, later=True)
+            if self._counted(len(places), whole=whole, apart=number in apart, later=later):
+                yield Ranking(number, places, merged.get(number, {}), self._number, later)
         if self._otherwise is not None:
             yield from self._otherwise.decide()
 
-    def _counted(self, size: int, *, whole: bool, apart: bool) -> bool:
+    def _counted(self, size: int, *, whole: bool, apart: bool, later: bool) -> bool:
         """Count a group; returns whether it is to be repaired."""
+        left = apart or self._policy.loser.action == "report"
+        if later:
+            goes = whole and not left
+            self._later_groups += goes
+            self._later_losers += goes * (size - 1)
+            return goes
         if not whole:
             self._changed += 1
-        elif apart or self._policy.loser.action == "report":
+        elif left:
             self._apart += 1
         else:
             self._groups += 1
@@ -125,16 +142,21 @@ class Planner:
             return True
         return False
 
-    def _by_leaf(self, rows: Iterable[tuple[int, int, tuple[int, str, str]]]) -> RowsByLeaf:
+    def _by_leaf(self, rows: Iterable[tuple[int, int, Row]]) -> RowsByLeaf:
         """Sort (group, place, row) by the leaf that holds the row."""
         by_leaf: dict[tuple[int, str], list[tuple[str, int, int, str]]] = {}
         for group, place, (leaf, ctid, xmin) in rows:
             by_leaf.setdefault(self._leaves[leaf], []).append((ctid, group, place, xmin))
         return by_leaf
 
-    def add(self, group: int, members: list[tuple[int, str, str]]) -> bool:
-        """Let a group wait to be decided; returns whether enough of them do."""
+    def add(self, group: int, members: list[tuple[int, Row]], *, later: bool = False) -> bool:
+        """Let a group wait to be decided; returns whether enough of them do.
+
+        ``later``: a part of it is decided, and these rows will be in the repair's next round.
+        """
         self.pending[group] = members
+        if later:
+            self._later.add(group)
         self._waiting += len(members)
         # A piece of a large group is as many rows.
         return len(self.pending) >= self.batch or self._waiting >= self.batch * 10
@@ -149,13 +171,13 @@ class Planner:
         return size > LARGE_GROUP and not together
 
     def decide_large(
-        self, group: int, size: int, members: Iterator[tuple[int, str, str]]
+        self, group: int, size: int, members: Iterator[Row]
     ) -> Iterator[Ranking]:
         """Decide a large group: the best row of each piece meets those of the next.
 
         The losers come in heap order. Memory: one piece.
         """
-        best: tuple[int, tuple[int, str, str]] | None = None
+        best: tuple[int, Row] | None = None
         tied = False
         there = 0
         numbered = enumerate(members)
@@ -169,7 +191,7 @@ class Planner:
                 tied = rows[0][2] or (tied and stays)
                 best = next(one for one in met if one[0] == place)
         whole = there == size
-        if self._counted(size, whole=whole, apart=False) and best is not None:
+        if self._counted(size, whole=whole, apart=False, later=False) and best is not None:
             self._ties += tied
             yield Ranking(group, AllBehind(best[0], size), {}, self._number)
 

@@ -132,7 +132,7 @@ def decide(
         chosen.setdefault(name, []).extend(keys)
     return Decisions(
         answers=answers,
-        chosen={name: tuple(dict.fromkeys(keys)) for name, keys in chosen.items()},
+        chosen={name: tuple(dict.fromkeys(keys)) for name, keys in chosen.items() if keys},
     )
 
 

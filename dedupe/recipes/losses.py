@@ -18,11 +18,12 @@ from ..plan import Plan
 from ..repair.losses import Loss, list_losses
 from ..repair.telling import Telling
 from ..scan.checkpoint import sync_directory
+from ..scan.directory import REPAIRING_FILE
 from ..surroundings import Surroundings
 from .decisions import Decisions
 from .fitting import Fit
 from .keys import RecipeKey
-from .rules import cases_of
+from .rules import cases_of_plan
 
 #: beside a step's plan: each row that goes for good by it, a line of JSON each
 LOSSES_FILE = "losses.jsonl"
@@ -78,38 +79,47 @@ def find_losses(
 
     Of a plan whose repair has not begun it is counted anew and written into its directory; of one
     that has, it is what was written then. Reads as ``list_losses`` does. Raises what that raises,
-    LocalStorageError, RunDirectoryDamaged.
+    RunMismatch (the schema is not the one of the plan), LocalStorageError, RunDirectoryDamaged.
     """
     found: list[Losses] = []
     unread: list[str] = []
     for key, plan in plans:
-        if key.step is None or not plan.groups:
+        if key.step is None:
             continue
         file = plan.run.path / LOSSES_FILE
-        if journal.find_run(around.session, plan.run.id) is None:
-            _write(file, list_losses(around, plan, telling, unread))
-        cases = cases_of(fit, key.step, decisions)
-        for policy, some in groupby(_read(file), key=lambda one: one.policy):
-            first, rows = [], 0
-            gone: Counter[str] = Counter()
-            emptied: Counter[str] = Counter()
-            for loss in some:
-                rows += 1
-                if rows <= MOST_SHOWN:
-                    first.append(loss)
-                gone.update(loss.gone)
-                emptied.update(loss.emptied)
-            found.append(
-                Losses(
-                    step=key.id, table=plan.table, answered=dict(cases[policy].answered),
-                    rows=rows, gone=dict(sorted(gone.items())),
-                    emptied=dict(sorted(emptied.items())), first=tuple(first), file=file,
-                )
-            )
+        # The directory knows it as well: a journal can be dropped.
+        begun = (plan.run.path / REPAIRING_FILE).exists()
+        if not begun and journal.find_run(around.session, plan.run.id) is None:
+            cases = cases_of_plan(fit, key.step, decisions, plan)
+            answered = [dict(case.answered) for case in cases]
+            _write(file, list_losses(around, plan, telling, unread), answered)
+        found += _summed(key.id, plan.table, file)
     return tuple(found), tuple(unread)
 
 
-def _write(file: Path, losses: Iterator[Loss]) -> None:
+def _summed(step: str, table: str, file: Path) -> Iterator[Losses]:
+    """Add up what the file of a step says, case by case."""
+    for _, some in groupby(_read(file), key=lambda one: one[0].policy):
+        first: list[Loss] = []
+        rows = 0
+        gone: Counter[str] = Counter()
+        emptied: Counter[str] = Counter()
+        by: Mapping[str, str] = {}
+        for loss, answered in some:
+            rows, by = rows + 1, answered
+            if rows <= MOST_SHOWN:
+                first.append(loss)
+            gone.update(loss.gone)
+            emptied.update(loss.emptied)
+        yield Losses(
+            step=step, table=table, answered=by, rows=rows, gone=dict(sorted(gone.items())),
+            emptied=dict(sorted(emptied.items())), first=tuple(first), file=file,
+        )
+
+
+def _write(
+    file: Path, losses: Iterator[Loss], answered: Sequence[Mapping[str, str]]
+) -> None:
     """Write the file in one piece; none where nothing is lost."""
     new = file.with_suffix(".new")
     first = next(losses, None)
@@ -120,7 +130,8 @@ def _write(file: Path, losses: Iterator[Loss]) -> None:
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
             for loss in chain([first], losses):
                 # ASCII: a text of the database may be no text of Unicode.
-                out.write(json.dumps(asdict(loss)) + "\n")
+                facts = {**asdict(loss), "answered": answered[loss.policy]}
+                out.write(json.dumps(facts) + "\n")
             out.flush()
             os.fsync(out.fileno())
         new.rename(file)
@@ -133,14 +144,17 @@ def _write(file: Path, losses: Iterator[Loss]) -> None:
         ) from error
 
 
-def _read(file: Path) -> Iterator[Loss]:
+def _read(file: Path) -> Iterator[tuple[Loss, Mapping[str, str]]]:
+    """Stream the rows of the file, each with the answers that it goes by."""
     if not file.exists():
         return
     try:
         with file.open() as lines:
             for line in lines:
-                yield msgspec.convert(json.loads(line), Loss)
-    except (OSError, ValueError, msgspec.ValidationError) as error:
+                facts = json.loads(line)
+                answered = facts.pop("answered")
+                yield msgspec.convert(facts, Loss), answered
+    except (OSError, ValueError, KeyError, AttributeError, msgspec.ValidationError) as error:
         raise RunDirectoryDamaged(
             f"{file} is damaged: {error}",
             hint="Remove it: before the repair has begun it is written again.", path=file,

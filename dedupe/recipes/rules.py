@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from ..errors import RecipeError
+from ..errors import RecipeError, RunMismatch
 from ..key import ResolvedKey
+from ..plan import Plan
 from ..policy import Collision, Keep, Loser, Policy, SoftReference
 from ..references import References, load_references
 from ..surroundings import Surroundings
@@ -45,6 +46,21 @@ def cases_of(fit: Fit, step: Step, decisions: Decisions) -> tuple[Case, ...]:
             for question, answer in case.answered.items()
         )
     )
+
+
+def cases_of_plan(fit: Fit, step: Step, decisions: Decisions, plan: Plan) -> tuple[Case, ...]:
+    """List the cases of a step that its plan was made by. Raises RunMismatch: they are others."""
+    cases, policies = cases_of(fit, step, decisions), plan.policies
+    if len(cases) != len(policies):
+        raise RunMismatch(
+            f"the plan of {step.id} was made for {len(policies)} cases, and {len(cases)} count"
+            " in this schema",
+            hint="The schema was changed since: name a new directory with --run.",
+            field="policies",
+            expected=len(policies),
+            found=len(cases),
+        )
+    return cases
 
 
 def policies_otherwise(around: Surroundings, fit: Fit, key: ResolvedKey) -> tuple[Policy, ...]:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import NamedTuple
 
-from ..errors import RecipeError, RunMismatch
+from ..errors import RecipeError
 from ..groups import as_text
 from ..plan import Plan
 from .decisions import Decisions
 from .fitting import Fit
 from .keys import RecipeKey
 from .recipe import Choice, Step
-from .rules import cases_of, key_text
+from .rules import cases_of, cases_of_plan, key_text
 
 #: rows of a group that are shown at most
 MOST_ROWS = 100
@@ -87,7 +87,8 @@ def list_undecided(
         if key.step is None or not plan.groups:
             continue
         for question, place in _questions(fit, key.step, decisions).items():
-            waits[question] += sum(groups for groups, _ in plan.shares[place:])
+            for shares in (plan.shares, plan.later_shares):
+                waits[question] += sum(groups for groups, _ in shares[place:])
         choices = choices_of(fit, key.step, decisions, plan)
         for group in open_groups(plan, choices, decisions):
             waits[choices[group.policy].id] += 1
@@ -142,17 +143,7 @@ def _questions(fit: Fit, step: Step, decisions: Decisions) -> dict[str, int]:
 
 def choices_of(fit: Fit, step: Step, decisions: Decisions, plan: Plan) -> dict[int, Choice]:
     """Map policies of a step's plan to the choice that says which row stays."""
-    cases = cases_of(fit, step, decisions)
-    policies = plan.policies
-    if len(cases) != len(policies):
-        raise RunMismatch(
-            f"the plan of {step.id} was made for {len(policies)} cases, and {len(cases)} count"
-            " in this schema",
-            hint="The schema was changed since: name a new directory with --run.",
-            field="policies",
-            expected=len(policies),
-            found=len(cases),
-        )
+    cases = cases_of_plan(fit, step, decisions, plan)
     known = {choice.id: choice for choice in fit.recipe.choices}
     return {
         number: known[case.choice] for number, case in enumerate(cases) if case.choice is not None

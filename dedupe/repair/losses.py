@@ -11,15 +11,18 @@ https://www.sqlite.org/inmemorydb.html#temp_db
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from heapq import merge
 from itertools import groupby, islice
+from typing import TypeAlias
 
-from ..errors import DedupeError, LocalStorageError
-from ..groups import Member
+from ..errors import DedupeError, LocalStorageError, QueryFailed
+from ..groups import Member, as_text
 from ..key.catalog import qualified
 from ..plan import Plan
 from ..planning import known_key
@@ -35,16 +38,19 @@ from .telling import Telling
 
 #: rows whose children are asked for by one statement
 _PIECE = 10_000
+#: policy, group, leaf's number, ctid, xmin, primary key
+Planned: TypeAlias = tuple[int, int, int, str, str, bytes]
 _SCHEMA = """
 PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;
+-- Losers of this policy have level 0, those of the plan's others -1.
 CREATE TABLE gone (
-    child INTEGER NOT NULL, relid INTEGER NOT NULL, place TEXT NOT NULL,
-    level INTEGER NOT NULL, loser INTEGER NOT NULL,
-    PRIMARY KEY (child, relid, place)) WITHOUT ROWID;
+    relid INTEGER NOT NULL, place TEXT NOT NULL,
+    level INTEGER NOT NULL, loser INTEGER NOT NULL, child INTEGER NOT NULL,
+    PRIMARY KEY (relid, place)) WITHOUT ROWID;
 CREATE TABLE emptied (
-    reference INTEGER NOT NULL, relid INTEGER NOT NULL, place TEXT NOT NULL,
-    child INTEGER NOT NULL, loser INTEGER NOT NULL,
-    PRIMARY KEY (reference, relid, place)) WITHOUT ROWID;
+    relid INTEGER NOT NULL, place TEXT NOT NULL, said INTEGER NOT NULL, loser INTEGER NOT NULL,
+    PRIMARY KEY (relid, place, said)) WITHOUT ROWID;
+CREATE TABLE survivor (loser INTEGER PRIMARY KEY, relid INTEGER NOT NULL, place TEXT NOT NULL);
 """
 
 
@@ -56,8 +62,10 @@ class Loss:
     policy: int
     group: int
     row: Member
-    #: the row of its group that stays
+    #: the row of its group that is kept
     survivor: Member
+    #: whether that goes as well, since it hangs on one that goes
+    survivor_goes: bool = False
     #: schema.table to its rows that go as well; each counts once, with one of those that take it
     gone: Mapping[str, int] = field(default_factory=dict)
     #: schema.table.column to rows that stay and lose what they say there
@@ -69,20 +77,29 @@ def list_losses(
 ) -> Iterator[Loss]:
     """Stream what goes by the policies of a plan that accept a loss, by policy and group.
 
-    ``unread`` takes a sentence for each reference that could not be read. Reads the rows that
-    point at what goes, by indexes where they have one, a piece of 10,000 rows a statement; a child
-    without one is read once a piece. Locks: ACCESS SHARE. Memory: a piece; the addresses of all
-    that goes are in a temporary file of SQLite.
+    That of the next rounds (``Plan.later``) is among it. Rows that were changed since the scan are
+    found again by their primary key. ``unread`` takes a sentence for whatever could not be read or
+    foreseen. Reads the rows that point at what goes, by indexes where they have one, a piece of
+    10,000 rows a statement; a child without one is read once a piece. Locks: ACCESS SHARE. Memory:
+    a piece; the addresses of all that goes are in a temporary file of SQLite.
 
     Raises PlanError, LocalStorageError (no room for that file), RepairStopped, and what the driver
     raises, translated.
     """
     key = known_key(around, plan.run, plan.key)
     for number, policy in enumerate(plan.policies):
-        if not plan.shares[number][0] or not policy.accept_loss:
+        some = plan.shares[number][0] or plan.later_shares[number][0]
+        if not some or not policy.accept_loss:
             continue
         references = load_references(around, key, policy)
-        if not any(r.lose and not r.twin for r in references.to(references.root)):
+        family = references.relations[references.root].family
+        unread += [
+            f"what of {references.relations[r.child].label}.{r.columns[0]} goes with rows of"
+            f" {references.relations[r.parent].label} that become equal is not counted"
+            for r in references.references
+            if r.lose and r.parent not in family
+        ]
+        if not any(r.lose and not r.twin and r.parent in family for r in references.references):
             continue
         telling.phase("listing what goes")
         try:
@@ -121,91 +138,137 @@ class _Following:
 
     def follow(self, policy: int) -> None:
         """Find all that goes by a policy."""
-        self._enter_losers(policy)
-        lost, level = {self._references.root}, 0
-        while lost:
-            further = set()
-            for parent in sorted(lost):
-                for r in self._references.to(parent):
-                    # What the policy does not let go is pointed at the row that stays.
-                    if level == 0 and (r.twin or not r.lose):
-                        continue
-                    if self._follow_one(r, level):
-                        further.add(r.child)
-            lost, level = further, level + 1
+        self._enter_losers(policy, 0)
+        for other, rules in enumerate(self._plan.policies):
+            if other != policy and rules.loser.action == "delete":
+                self._enter_losers(other, -1)
+        level, more = 0, True
+        while more:
+            more = False
+            for r in self._references.references:
+                # What the policy does not let go is pointed at the row that stays.
+                if level > 0 or (r.lose and not r.twin):
+                    more = self._follow_one(r, level) or more
+            level += 1
 
     def losses(self, policy: int) -> Iterator[Loss]:
         """Stream what was found, loser by loser."""
-        gone = _counts(
-            self._file.execute(
-                "SELECT loser, child, count(*) FROM gone WHERE level > 0 GROUP BY 1, 2"
-            )
+        gone = self._file.execute(
+            "SELECT loser, child, count(*) FROM gone WHERE level > 0 GROUP BY 1, 2"
         )
-        emptied = _counts(
-            self._file.execute(
-                "SELECT e.loser, e.reference, count(*) FROM emptied e WHERE NOT EXISTS"
-                " (SELECT 1 FROM gone g WHERE g.child = e.child AND g.relid = e.relid"
-                " AND g.place = e.place) GROUP BY 1, 2"
-            )
+        emptied = self._file.execute(
+            "SELECT e.loser, e.said, count(*) FROM emptied e WHERE NOT EXISTS (SELECT 1 FROM gone g"
+            " WHERE g.relid = e.relid AND g.place = e.place) GROUP BY 1, 2"
         )
+        going = self._file.execute(
+            "SELECT s.loser FROM survivor s JOIN gone g ON g.relid = s.relid AND g.place = s.place"
+            " WHERE g.level > 0 ORDER BY 1"
+        )
+        counted, said = _Counted(gone, self._labels), _Counted(emptied, self._columns)
+        next_going = next(going, None)
+        both = merge(self._plan.decisions(), self._plan.later(), key=lambda one: one.group)
+        decided = (one for one in both if one.policy == policy)
+        rows = ((one, row) for one in decided for row in one.losers)
+        for number, (decision, row) in enumerate(rows):
+            goes = next_going is not None and next_going[0] == number
+            if goes:
+                next_going = next(going, None)
+            yield Loss(
+                policy=policy, group=decision.group, row=row, survivor=decision.survivor,
+                survivor_goes=goes, gone=counted.of(number), emptied=said.of(number),
+            )
+
+    @property
+    def _labels(self) -> dict[int, str]:
+        return {oid: one.label for oid, one in self._references.relations.items()}
+
+    @property
+    def _columns(self) -> dict[int, str]:
+        """Name the column of each reference, by the reference's number."""
         relations = self._references.relations
-        columns = {
+        return {
             r.number: f"{relations[r.child].label}.{r.columns[0]}"
             for r in self._references.references
         }
-        next_gone, next_emptied = next(gone, None), next(emptied, None)
-        decided = (one for one in self._plan.decisions() if one.policy == policy)
-        rows = ((one, row) for one in decided for row in one.losers)
-        for number, (decision, row) in enumerate(rows):
-            mine: dict[str, int] = {}
-            if next_gone is not None and next_gone[0] == number:
-                mine = {relations[oid].label: count for oid, count in next_gone[1]}
-                next_gone = next(gone, None)
-            said: Counter[str] = Counter()
-            if next_emptied is not None and next_emptied[0] == number:
-                for reference, count in next_emptied[1]:
-                    said[columns[reference]] += count
-                next_emptied = next(emptied, None)
-            yield Loss(
-                policy=policy, group=decision.group, row=row, survivor=decision.survivor,
-                gone=dict(sorted(mine.items())), emptied=dict(sorted(said.items())),
-            )
 
-    def _enter_losers(self, policy: int) -> None:
-        """Note the rows that go by the plan, as far as they are still those that it knows."""
-        root, leaves = self._references.root, self._plan.run.identity.leaves
+    def _enter_losers(self, policy: int, level: int) -> None:
+        """Note the rows that go by a policy of the plan."""
+        root = self._references.root
+        leaves = self._plan.run.identity.leaves
         ranked = groupby(self._plan.rows_of([policy]), key=lambda row: row[1])
-        rows = enumerate(row for _, group in ranked for row in islice(group, 1, None))
+        rows = enumerate(
+            (survivor, row) for _, group in ranked for survivor in islice(group, 1) for row in group
+        )
         while piece := list(islice(rows, _PIECE)):
             self._telling.check_stop()
-            by_leaf: dict[int, list[tuple[int, str, str]]] = {}
-            for number, (_, _, leaf, ctid, xmin, _) in piece:
-                by_leaf.setdefault(leaf, []).append((number, ctid, xmin))
-            for leaf, some in by_leaf.items():
-                oid, _, schema, name = leaves[leaf]
-                numbers, places, versions = zip(*some, strict=True)
-                found = self._session.rows(
-                    "SELECT i.n, t.ctid::text FROM ROWS FROM (pg_catalog.unnest($1::int4[]),"
-                    " pg_catalog.unnest($2::text[]::tid[]), pg_catalog.unnest($3::text[]))"
-                    " i (n, place, version)"
-                    f" JOIN ONLY {qualified(schema, name)} t"
-                    " ON t.ctid = i.place AND t.xmin::text = i.version",
-                    [list(numbers), list(places), list(versions)],
-                )
+            if level == 0:
                 self._file.executemany(
-                    "INSERT OR IGNORE INTO gone VALUES (?, ?, ?, 0, ?)",
-                    ((root, oid, place, number) for number, place in found),
+                    "INSERT INTO survivor VALUES (?, ?, ?)",
+                    ((n, leaves[kept[2]][0], kept[3]) for n, (kept, _) in piece),
                 )
+            there = [*self._as_planned([(n, row) for n, (_, row) in piece])]
+            known = {n for n, *_ in there}
+            there += self._changed([(n, row) for n, (_, row) in piece if n not in known])
+            if len(there) < len(piece) and level == 0:
+                self._unread.append(
+                    f"{len(piece) - len(there):,} rows of {self._plan.table} that were to go are"
+                    " not found any more"
+                )
+            self._file.executemany(
+                "INSERT OR IGNORE INTO gone VALUES (?, ?, ?, ?, ?)",
+                ((relid, place, level, number, root) for number, relid, place in there),
+            )
+
+    def _as_planned(self, rows: Sequence[tuple[int, Planned]]) -> Iterator[tuple[int, int, str]]:
+        """Give number, relid and place of rows that are still what the scan saw."""
+        by_leaf: dict[int, list[tuple[int, str, str]]] = {}
+        for number, (_, _, leaf, ctid, xmin, _) in rows:
+            by_leaf.setdefault(leaf, []).append((number, ctid, xmin))
+        for leaf, some in by_leaf.items():
+            oid, _, schema, name = self._plan.run.identity.leaves[leaf]
+            numbers, places, versions = zip(*some, strict=True)
+            for number, place in self._session.rows(
+                "SELECT i.n, t.ctid::text FROM ROWS FROM (pg_catalog.unnest($1::int4[]),"
+                " pg_catalog.unnest($2::text[]::tid[]), pg_catalog.unnest($3::text[]))"
+                f" i (n, place, version) JOIN ONLY {qualified(schema, name)} t"
+                " ON t.ctid = i.place AND t.xmin::text = i.version",
+                [list(numbers), list(places), list(versions)],
+            ):
+                yield number, oid, place
+
+    def _changed(self, rows: Sequence[tuple[int, Planned]]) -> list[tuple[int, int, str]]:
+        """Find rows that were changed since the scan by their primary keys."""
+        root = self._references.relations[self._references.root]
+        if not rows or not root.pk:
+            return []
+        keys = [json.loads(as_text(row[5])) for _, row in rows]
+        columns = [root.column(name) for name in root.pk]
+        given = ", ".join(
+            f"pg_catalog.unnest(${n}::text[])" for n in range(2, len(columns) + 2)
+        )
+        names = ", ".join(f"k{n}" for n in range(len(columns)))
+        tests = " AND ".join(
+            f"t.{column.sql} OPERATOR(pg_catalog.=) i.k{n}::{column.type}"
+            for n, column in enumerate(columns)
+        )
+        found: list[tuple[int, int, str]] = []
+        # A type of its own may be compared by an operator of its own.
+        with suppress(QueryFailed), self._session.transaction(settings=BY_ADDRESS):
+            found = self._session.rows(
+                "SELECT DISTINCT ON (i.n) i.n, t.tableoid::int8, t.ctid::text FROM ROWS FROM"
+                f" (pg_catalog.unnest($1::int4[]), {given}) i (n, {names})"
+                f" JOIN {root.source} t ON {tests}",
+                [[number for number, _ in rows], *map(list, zip(*keys, strict=True))],
+            )
+        return found
 
     def _follow_one(self, r: Reference, level: int) -> bool:
         """Find what points at rows of a level by a reference; tell whether more rows go."""
         relations = self._references.relations
         parent, child = relations[r.parent], relations[r.child]
-        if r.on_loss == "delete":
-            statement = "INSERT OR IGNORE INTO gone VALUES (?1, ?3, ?4, ?5, ?6)"
-        else:
-            statement = "INSERT OR IGNORE INTO emptied VALUES (?2, ?3, ?4, ?1, ?6)"
-        more = False
+        # Two references may be of one column, which a row empties once.
+        said = next(n for n, text in self._columns.items() if text == self._columns[r.number])
+        before = self._file.total_changes
         for piece in self._pieces(parent, level):
             self._telling.check_stop()
             try:
@@ -214,30 +277,35 @@ class _Following:
                 if not may_be_left_out(error):
                     raise
                 told = (
-                    f"what of {child.label}.{r.columns[0]} goes with rows of"
+                    f"what of {self._columns[r.number]} goes with rows of"
                     f" {self._plan.table} is not counted: {error.message}"
                 )
                 if told not in self._unread:
                     self._unread.append(told)
                 break
-            before = self._file.total_changes
-            self._file.executemany(
-                statement,
-                ((child.oid, r.number, relid, place, level + 1, n) for n, relid, place in found),
-            )
-            more = more or self._file.total_changes > before
-        return more and r.on_loss == "delete"
+            if r.on_loss == "delete":
+                self._file.executemany(
+                    "INSERT OR IGNORE INTO gone VALUES (?, ?, ?, ?, ?)",
+                    ((relid, place, level + 1, n, child.oid) for n, relid, place in found),
+                )
+            else:
+                self._file.executemany(
+                    "INSERT OR IGNORE INTO emptied VALUES (?, ?, ?, ?)",
+                    ((relid, place, said, n) for n, relid, place in found),
+                )
+        return r.on_loss == "delete" and self._file.total_changes > before
 
     def _pieces(self, parent: Relation, level: int) -> Iterator[list[tuple[int, int, str]]]:
         """Give (loser, relid, place) of the rows of a level, piece by piece."""
-        relid, place = -1, ""
-        while piece := self._file.execute(
-            "SELECT loser, relid, place FROM gone WHERE child = ?1 AND (relid, place) > (?2, ?3)"
-            " AND level = ?4 ORDER BY relid, place LIMIT ?5",
-            (parent.oid, relid, place, level, _PIECE),
-        ).fetchall():
-            yield piece
-            _, relid, place = piece[-1]
+        for relid in sorted(parent.family):
+            place = ""
+            while piece := self._file.execute(
+                "SELECT loser, relid, place FROM gone WHERE relid = ? AND place > ?"
+                " AND level = ? ORDER BY place LIMIT ?",
+                (relid, place, level, _PIECE),
+            ).fetchall():
+                yield piece
+                place = piece[-1][2]
 
     def _pointing(
         self, r: Reference, parent: Relation, child: Relation, piece: Sequence[tuple[int, int, str]]
@@ -263,9 +331,22 @@ class _Following:
         return found
 
 
-def _counts(
-    rows: Iterable[tuple[int, int, int]],
-) -> Iterator[tuple[int, list[tuple[int, int]]]]:
-    """Give loser by loser what was counted for it."""
-    for loser, some in groupby(rows, lambda row: row[0]):
-        yield loser, [(what, count) for _, what, count in some]
+class _Counted:
+    """Counts by loser and by what was counted, in the order of losers."""
+
+    def __init__(
+        self, rows: Iterator[tuple[int, int, int]], names: Mapping[int, str]
+    ) -> None:
+        self._losers = groupby(rows, key=lambda row: row[0])
+        self._names = names
+        self._next = next(self._losers, None)
+
+    def of(self, loser: int) -> dict[str, int]:
+        """Return what was counted for a loser, by name; no earlier one is asked for later."""
+        if self._next is None or self._next[0] != loser:
+            return {}
+        found: Counter[str] = Counter()
+        for _, what, count in self._next[1]:
+            found[self._names[what]] += count
+        self._next = next(self._losers, None)
+        return dict(sorted(found.items()))

@@ -186,10 +186,13 @@ def _new_document(
         path = text_array(r.soft.path if r.soft is not None else ())
         here = f"t.{column.sql} OPERATOR(pg_catalog.#>) {path}"
         value = f"p{r.number}.{target.sql}"
+        # One whose row goes without a successor is null.
+        lost = "true" if r.lose else f"{value} IS NULL"
         # An id that was written as a string stays one.
         document = (
             f"pg_catalog.jsonb_set({document}, {path}, CASE WHEN m{r.number}.place IS NULL"
-            f" THEN coalesce({here}, 'null') WHEN pg_catalog.jsonb_typeof({here}) = 'string'"
+            f" THEN coalesce({here}, 'null') WHEN {lost} THEN 'null'::pg_catalog.jsonb"
+            f" WHEN pg_catalog.jsonb_typeof({here}) = 'string'"
             f" THEN pg_catalog.to_jsonb(pg_catalog.format('%s', {value}))"
             f" ELSE pg_catalog.to_jsonb({value}) END, false)"
         )
