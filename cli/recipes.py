@@ -315,6 +315,9 @@ def undo_facts(done: Sequence[StepUndo], place: Path) -> dict[str, Any]:
 @heard
 def print_undone(done: Sequence[StepUndo], place: Path) -> None:
     """Print what came back, the last step first, and what would make the keys unique again."""
+    if not done:
+        print(f"{place}: nothing was repaired, so there is nothing to take back.")
+        return
     shown = any(one.undo.status == "shown" for one in done)
     rows = [
         (

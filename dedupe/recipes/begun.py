@@ -20,6 +20,10 @@ from .files import read_file
 SIGN_FILE = "recipe.json"
 #: what people answered, kept by the command
 DECISIONS_FILE = "decisions.toml"
+#: by table of counters, the runs that its changes are journaled under, the current one last
+COUNTERS_FILE = "counters.json"
+#: what a sign says
+_SIGNED = {"recipe", "digest", "decisions", "executing"}
 #: says that all of it was carried out, with nothing left
 FINISHED_FILE = "finished"
 #: the keys that a directory was begun with
@@ -56,7 +60,7 @@ class StepState:
 def make_directory(path: Path) -> None:
     """Make a recipe's directory if it is missing.
 
-    Raises NotARunDirectory where something else is there, LocalStorageError.
+    Raises NotARunDirectory where something else is there, RunDirectoryDamaged, LocalStorageError.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -69,9 +73,15 @@ def make_directory(path: Path) -> None:
             hint="Name another directory with --run.",
             path=path,
         ) from error
-    # A first call that was killed leaves no more than a lock and half a sign.
+    if SIGN_FILE in names:
+        sign = read_file(path / SIGN_FILE)
+        if not (isinstance(sign, dict) and sign.keys() >= _SIGNED):
+            raise _not_a_recipes(path)
+        return
+    # A first call that was killed leaves no more than a lock and half a sign; a file system of
+    # its own has a directory of its own.
     new = Path(SIGN_FILE).with_suffix(".new").name
-    if SIGN_FILE not in names and not names <= {LOCK_FILE, new, DECISIONS_FILE}:
+    if not names <= {LOCK_FILE, new, DECISIONS_FILE, "lost+found"}:
         raise _not_a_recipes(path)
 
 
@@ -129,8 +139,26 @@ def finished_steps(place: str | Path, session: Session) -> tuple[StepState, ...]
     if not (Path(place) / FINISHED_FILE).exists():
         return ()
     states = step_states(place, session)
-    whole = all(one.rebuilt or (one.known and one.known.state == "repaired") for one in states)
-    return states if whole else ()
+    runs = [one.known for one in states if not one.rebuilt]
+    counters = [find_run(session, run) for run in current_counter_runs(place)]
+    # Of counters that nothing has changed there is none.
+    runs += [known for known in counters if known is not None]
+    return states if all(known and known.state == "repaired" for known in runs) else ()
+
+
+def counter_runs(place: str | Path) -> list[str]:
+    """List the runs that counters of a recipe's directory are journaled under, older ones first."""
+    return [run for runs in _counters(place).values() for run in runs]
+
+
+def current_counter_runs(place: str | Path) -> list[str]:
+    """List, of each table of counters, the last of its runs."""
+    return [runs[-1] for runs in _counters(place).values()]
+
+
+def _counters(place: str | Path) -> dict[str, list[str]]:
+    file = Path(place) / COUNTERS_FILE
+    return dict(read_file(file)) if file.exists() else {}
 
 
 def recipe_finished(place: str | Path, db: Connectable) -> bool:

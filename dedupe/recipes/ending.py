@@ -8,6 +8,7 @@ from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
+from .. import journal
 from ..connect import Database
 from ..repair.rebuild import rebuild
 from ..repair.survey import Survey
@@ -15,13 +16,12 @@ from ..session import Session
 from ..surroundings import Surroundings
 from ..table import quoted
 from ..writer import Writer
+from .begun import COUNTERS_FILE
 from .counting import recount
 from .files import read_file, write_file
 from .fitting import Fit
 from .recipe import Counter
 
-#: names, for each table of counters, the run that its changes are journaled under
-_COUNTERS = "counters.json"
 #: the other indexes that were built anew already
 _BUILT = "built.json"
 
@@ -62,12 +62,6 @@ def end(
     return counted
 
 
-def counter_runs(path: Path) -> list[str]:
-    """List the runs that counters of a recipe's directory are journaled under."""
-    file = path / _COUNTERS
-    return list(read_file(file).values()) if file.exists() else []
-
-
 def counters_of(fit: Fit) -> list[Counter]:
     """List the counters that this database has."""
     return [
@@ -96,13 +90,18 @@ def _recount(
         return 0
     by_table = attrgetter("table", "key")
     tables = [list(some) for _, some in groupby(sorted(counting, key=by_table), by_table)]
-    file = path / _COUNTERS
-    if not file.exists():
-        write_file(file, {some[0].table: secrets.token_hex(8) for some in tables})
-    names = read_file(file)
+    file = path / COUNTERS_FILE
+    names: dict[str, list[str]] = read_file(file) if file.exists() else {}
+    for table in dict.fromkeys(some[0].table for some in tables):
+        mine = names.setdefault(table, [])
+        known = journal.find_run(writer, mine[-1]) if mine else None
+        # What was taken back stays so in the journal: it is counted again under another name.
+        if not mine or (known is not None and known.state not in {"repairing", "repaired"}):
+            mine.append(secrets.token_hex(8))
+    write_file(file, names)
     around = Surroundings(writer)
     return sum(
-        recount(writer, around, some, runs, names[some[0].table], reason, survey)
+        recount(writer, around, some, runs, names[some[0].table][-1], reason, survey)
         for some in tables
     )
 

@@ -9,16 +9,15 @@ from functools import partial
 from pathlib import Path
 
 from ..connect import Connectable, Database
-from ..errors import UsageError
+from ..errors import UndoRefused, UsageError
 from ..journal import KnownRun, find_run
 from ..repair.result import UndoResult
 from ..repair.undoing import undo
-from ..repair.uniqueindex import set_aside, unique_again
+from ..repair.uniqueindex import is_set_aside, set_aside, unique_again
 from ..repair.verification import Verification, verify
 from ..scan.run import Run
 from ..session import Session
-from .begun import StepState, carried_out, journaling
-from .ending import counter_runs
+from .begun import FINISHED_FILE, StepState, carried_out, counter_runs, journaling
 from .labels import labelled
 from .work import OnRecipeProgress
 
@@ -64,7 +63,8 @@ def verify_recipe(
     database = journaling(place, db)
     with database.open("pgmend recipe") as session:
         states = carried_out(place, session)
-    if not any(one.pending or (one.known and not one.taken_back) for one in states):
+    repaired = [one for one in states if one.known is not None]
+    if repaired and all(one.taken_back for one in repaired):
         raise UsageError(
             f"the recipe in {place} was taken back: there is nothing of it to verify",
             hint="pgmend recipe run, with another --run, carries it out anew.",
@@ -72,12 +72,8 @@ def verify_recipe(
         )
     found = []
     for one in states:
-        if one.pending or one.taken_back:
-            verification = Verification(
-                run_id=one.run.id, groups=0, checks=(), findings=(_why_not(one),)
-            )
-        elif one.known is None:
-            continue
+        if one.known is None or one.pending or one.taken_back:
+            verification = _without_look(one)
         else:
             telling = None if on_progress is None else partial(on_progress, one.id)
             verification = verify(one.run, db=database, on_progress=telling, stop=stop)
@@ -85,12 +81,18 @@ def verify_recipe(
     return tuple(found)
 
 
-def _why_not(step: StepState) -> str:
-    """Say why there is nothing to verify of a step."""
-    if step.taken_back:
-        return f"step {step.id} was taken back"
-    far = " to its end" if step.known is not None else ""
-    return f"step {step.id} was not carried out{far}: pgmend recipe run goes on with it"
+def _without_look(step: StepState) -> Verification:
+    """Say what is known of a step of which nothing is to be looked at."""
+    checks: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
+    if step.rebuilt:
+        checks = ("there was nothing to repair, and the index was built anew",)
+    elif step.taken_back:
+        findings = (f"step {step.id} was taken back",)
+    else:
+        far = " to its end" if step.known is not None else ""
+        findings = (f"step {step.id} was not carried out{far}: pgmend recipe run goes on with it",)
+    return Verification(run_id=step.run.id, groups=0, checks=checks, findings=findings)
 
 
 def undo_recipe(
@@ -104,29 +106,33 @@ def undo_recipe(
 ) -> tuple[StepUndo, ...]:
     """Take back every step in a directory, the last one first; see ``undo``.
 
-    ``drop_constraints`` are those of all steps. It ends at the first step of which rows were
-    refused, for what came before it is under them: mended, the same call goes on. Indexes of steps
-    that were not carried out become plain ones, for they would refuse the duplicates that they
-    had let in; these steps come first. Raises what ``undo`` raises, NotARunDirectory, RunMismatch
-    (another database), UsageError (nothing was carried out).
+    ``drop_constraints`` are those of all steps; whatever has to go and is not among them is told
+    before anything is written. It ends at the first step of which rows were refused, for what came
+    before it is under them: mended, the same call goes on. Indexes of steps that were not carried
+    out become plain ones, for they would refuse the duplicates that they had let in; these steps
+    come first. Raises what ``undo`` raises, UndoRefused (``reasons``), NotARunDirectory,
+    RunMismatch (another database), UsageError (nothing was carried out).
     """
     path = Path(place)
     database = journaling(path, db)
     with database.open("pgmend recipe") as session:
         states = carried_out(path, session)
         todo = _todo(path, session, states)
-    aside = _pending_aside(database, states, execute=execute)
+    if execute:
+        _check_drops(database, todo, drop_constraints)
+        (path / FINISHED_FILE).unlink(missing_ok=True)
+    aside = {one.id: _set_aside(database, one, execute=execute) for one in states}
     results = [
         StepUndo(
             id=one.id,
             table=one.run.table,
             undo=UndoResult(
                 status="undone" if execute else "shown", run_id=one.run.id,
-                statements=aside[one.id],
+                already_done=aside[one.id].before, statements=aside[one.id].statements,
             ),
         )
         for one in states
-        if one.id in aside and one.known is None
+        if one.known is None and aside[one.id].statements
     ]
     for name, run, known in todo:
         done = undo(
@@ -137,12 +143,30 @@ def undo_recipe(
             on_progress=None if on_progress is None else partial(on_progress, name),
             stop=stop,
         )
-        statements = done.statements or aside.get(name, ())
-        done = replace(done, statements=statements)
+        if not done.statements and name in aside:
+            done = replace(done, statements=aside[name].statements)
         results.append(StepUndo(id=name, table=known.table, undo=done))
         if execute and done.refused:
             break
     return tuple(results)
+
+
+def _check_drops(
+    database: Database, todo: Sequence[tuple[str, Run | str, KnownRun]], drop: Sequence[str]
+) -> None:
+    """Raise UndoRefused for all that has to go before any step can be taken back."""
+    reasons = [
+        f"{name}: {text}"
+        for name, run, _ in todo
+        for text in undo(run, db=database, drop_constraints=drop).refused
+    ]
+    if reasons:
+        raise UndoRefused(
+            f"the recipe cannot be taken back yet: {'; '.join(reasons)}",
+            hint="Nothing was written. Give the same command with these options; SQL that restores"
+            " what was dropped is printed.",
+            reasons=tuple(reasons),
+        )
 
 
 def _todo(
@@ -158,23 +182,30 @@ def _todo(
     return begun[::-1]
 
 
-def _pending_aside(
-    database: Database, states: Sequence[StepState], *, execute: bool
-) -> dict[str, tuple[str, ...]]:
-    """Make the indexes plain of which the duplicates were found and not repaired.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Aside:
+    """An index of a step that stays plain after an undo, without being the undo's own doing."""
 
-    Returns, by step, the statements that make them unique again.
-    """
-    pending = [
-        one
-        for one in states
-        if one.pending and one.index is not None and any(key.groups for key in one.run.keys)
-    ]
-    found: dict[str, tuple[str, ...]] = {}
-    with database.open_writer("pgmend recipe") as writer:
-        for one in pending:
-            for index, *_ in labelled(writer, str(one.index)):
-                found[one.id] = unique_again(writer, index)
-                if execute:
-                    set_aside(writer, index, lambda _: None)
-    return {step: statements for step, statements in found.items() if statements}
+    #: what makes it unique again; none where it is not plain
+    statements: tuple[str, ...] = ()
+    #: whether it was plain before
+    before: bool = False
+
+
+def _set_aside(database: Database, step: StepState, *, execute: bool) -> _Aside:
+    """Make the index of a step plain whose duplicates were found and not repaired."""
+    if step.index is None:
+        return _Aside()
+    in_the_way = step.pending and any(key.groups for key in step.run.keys)
+    with database.open("pgmend recipe") as session:
+        known = labelled(session, step.index)
+        found = _Aside()
+        for index, _, comment in known:
+            before = is_set_aside(comment)
+            if before or in_the_way:
+                found = _Aside(statements=unique_again(session, index), before=before)
+    if execute and in_the_way and not found.before:
+        with database.open_writer("pgmend recipe") as writer:
+            for index, *_ in known:
+                set_aside(writer, index, lambda _: None)
+    return found

@@ -87,6 +87,8 @@ def find_losses(
         if key.step is None:
             continue
         file = plan.run.path / LOSSES_FILE
+        if not (file.exists() or any(policy.accept_loss for policy in plan.policies)):
+            continue
         # The directory knows it as well: a journal can be dropped.
         begun = (plan.run.path / REPAIRING_FILE).exists()
         if not begun and journal.find_run(around.session, plan.run.id) is None:

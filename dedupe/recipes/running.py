@@ -173,8 +173,7 @@ def run_recipe(
                 alone=alone, survey=survey,
             )
             if not any(step.left for step in steps):
-                (path / FINISHED_FILE).touch()
-                sync_directory(path)
+                unread = (*unread, *_note_finished(path))
         else:
             steps, counted = [_shown(key, plan) for key, plan in plans], 0
     left = any(step.status == "left" for step in steps)
@@ -184,6 +183,17 @@ def run_recipe(
         met=before.joined(long).joined(Met(unmet=obstacles, notes=unread)),
         undecided=undecided, begun=begun or execute, counted=counted,
     )
+
+
+def _note_finished(path: Path) -> tuple[str, ...]:
+    """Note that all was carried out; where that cannot be written, return a sentence."""
+    try:
+        (path / FINISHED_FILE).touch()
+        sync_directory(path)
+    except OSError as error:
+        told = f"that all is done could not be noted in {path} ({error.strerror})"
+        return (f"{told}: given again, the command looks at all of it once more",)
+    return ()
 
 
 def _as_it_is(

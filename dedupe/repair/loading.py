@@ -17,25 +17,27 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 def load_round(
-    writer: Writer, run: str, plan: Plan, round_: int, *, whole: Sequence[bool]
+    writer: Writer, run: str, plan: Plan, round_: int, *, whole: Sequence[bool], behind: int = 0
 ) -> None:
     """Copy a plan's decisions into the database as a round; only inside ``writing``.
 
-    ``whole``, for each policy of the plan: large groups too are repaired in one turn.
+    ``whole``, for each policy of the plan: large groups too are repaired in one turn. ``behind`` is
+    added to the numbers of the groups.
     """
     oids = [oid for oid, *_ in plan.run.identity.leaves]
     writer.copy_lines(
         f"COPY {SCHEMA}.work (run, round, turn, policy, grp, ordinal, relid, place, version)"
         " FROM STDIN",
         (
-            f"{run}\t{round_}\t{turn}\t{policy}\t{group}\t{ordinal}\t{oids[leaf]}\t{ctid}\t{xmin}\n"
+            f"{run}\t{round_}\t{turn}\t{policy}\t{behind + group}\t{ordinal}\t{oids[leaf]}\t{ctid}"
+            f"\t{xmin}\n"
             for turn, (policy, group, ordinal, leaf, ctid, xmin) in _with_turns(plan, whole)
         ),
     )
     writer.copy_lines(
         f"COPY {SCHEMA}.merged (run, round, grp, name, value) FROM STDIN",
         (
-            f"{run}\t{round_}\t{group}\t{_field(name)}\t{_field(value)}\n"
+            f"{run}\t{round_}\t{behind + group}\t{_field(name)}\t{_field(value)}\n"
             for group, name, value in plan.merged()
         ),
     )

@@ -227,8 +227,14 @@ class Repairer:
         self._telling.say(
             f"{plan.groups + plan.changed} groups arrived or were changed meanwhile: round {round_}"
         )
+        # Behind those of the scan and of the rounds before, a number means one group of the run.
+        scanned = self._plan.run.keys[self._plan.key].groups
+        (behind,) = writer.row(
+            f"SELECT greatest(max(grp), $2::int4) FROM {SCHEMA}.work WHERE run = $1::text",
+            [self._run, scanned],
+        )
         with writer.writing():
-            load_round(writer, self._run, plan, round_, whole=self._moves_own)
+            load_round(writer, self._run, plan, round_, whole=self._moves_own, behind=behind)
 
     def _close(
         self, writer: Writer, turns: Turns, round_: int

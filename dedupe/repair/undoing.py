@@ -40,7 +40,8 @@ def undo(
     """Take a repair back; with ``execute`` false, say what would come back.
 
     ``run`` is a run, its directory, or a run's id as the journal lists it (then ``db`` is
-    needed). ``groups`` limits it to groups of the repair's first round. A plain unique
+    needed). ``groups`` limits it to groups, by the numbers of the scan; what later rounds found has
+    numbers behind those. A plain unique
     index is replaced by a non-unique one of the same definition, because duplicates come
     back; constraints, foreign keys and a replica identity that hang on it must be named in
     ``drop_constraints``, whose other names are passed over. With ``side_table`` deleted rows come

@@ -27,11 +27,14 @@ def run_of_key(run: Run, number: int, path: Path) -> Run:
     run.groups()
     directory.make(path)
     with owned(path):
+        # One that a kill cut off is made anew.
         if (path / STATE_FILE).exists():
-            return Run.open(path)
+            known = Run.open(path)
+            if known.status is RunStatus.FINISHED:
+                return known
         directory.empty(path)
-        with State.opened(run.path) as known:
-            facts, unreadable, events = known.facts(), known.unreadable(), known.events()
+        with State.opened(run.path) as whole:
+            facts, unreadable, events = whole.facts(), whole.unreadable(), whole.events()
         copy_groups(run.path, number, path)
         identity = facts["identity"]
         made = State.create(
