@@ -17,8 +17,10 @@ from dedupe import (
     DECISIONS_FILE,
     Decisions,
     Losses,
+    Question,
     Recipe,
     RecipeResult,
+    Undecided,
     WaitingGroup,
     decide,
     owned_directory,
@@ -131,10 +133,10 @@ class _Asking:
             if not open_now:
                 break
             before = self._deciding.answered
-            with owned_directory(self._deciding.place):
-                for one in open_now:
-                    seen.add(one.id)
-                    self._question(one.id, one.groups, result.losses)
+            for one in open_now:
+                seen.add(one.id)
+                if not self._answered(one, result):
+                    return None
             if self._deciding.answered != before:
                 result = self._carry(self._deciding.decisions, False)
         if result is None:
@@ -148,31 +150,62 @@ class _Asking:
             return self._carry(self._deciding.decisions, False)
         return result
 
-    def _question(self, name: str, groups: int, losses: Sequence[Losses]) -> None:
-        (question,) = (one for one in self._deciding.recipe.questions if one.id == name)
+    def _answered(self, one: Undecided, result: RecipeResult) -> bool:
+        """Ask one question until its answer is kept or it is skipped; False: it was stopped."""
+        (question,) = (known for known in self._deciding.recipe.questions if known.id == one.id)
+        told = [losses for losses in result.losses if one.id in losses.answered]
+        while True:
+            with owned_directory(self._deciding.place):
+                said = self._question(question, one.groups, told)
+            if said is None:
+                self._skipped += 1
+                return True
+            if said != question.default:
+                # What would go by this answer, nobody has seen yet.
+                decisions = self._deciding.decisions.with_answer(one.id, said)
+                trial = self._carry(decisions, False)
+                if trial is None:
+                    return False
+                lost = [losses for losses in trial.losses if one.id in losses.answered]
+                if lost and not self._sure(lost):
+                    continue
+            self._deciding.answer(one.id, said)
+            return True
+
+    def _question(
+        self, question: Question, groups: int, losses: Sequence[Losses]
+    ) -> str | None:
+        """Ask a question once; ``losses`` is what goes by its default. None: it is skipped."""
         self._say("")
-        self._head(f"{name}, for {counted(groups, 'group')}")
+        self._head(f"{question.id}, for {counted(groups, 'group')}")
         self._text(question.asks)
         answers = list(question.answers)
         for number, (answer, does) in enumerate(question.answers.items(), 1):
             usual = " (default)" if answer == question.default else ""
             self._say(f"  {number}  {answer}{usual}")
             self._text(does, "     ")
-        for one in losses:
-            if name in one.answered:
-                self._say("")
-                for line in losses_lines(one):
-                    self._text(line, "  ")
+        self._losses(losses)
         known = {answer: answer for answer in answers}
         known.update({str(number): answer for number, answer in enumerate(answers, 1)})
-        said = self._asked(
+        return self._asked(
             f"Which answer? 1 to {len(answers)}", f"Enter = {question.default}",
             {**known, "": question.default},
         )
-        if said is None:
-            self._skipped += 1
-        else:
-            self._deciding.answer(name, said)
+
+    def _losses(self, losses: Sequence[Losses]) -> None:
+        """Show what would go for good."""
+        for one in losses:
+            self._say("")
+            for line in losses_lines(one, ()):
+                self._text(line, "  ")
+
+    def _sure(self, losses: Sequence[Losses]) -> bool:
+        """Show what would go for good by an answer, and ask whether it may."""
+        self._losses(losses)
+        said = self._asked(
+            "Shall all that go for good? y or n", "Enter = no", {"y": "y", "n": "n", "": "n"}
+        )
+        return said == "y"
 
     def _choices(self, result: RecipeResult) -> None:
         """Let rows be chosen, group by group."""

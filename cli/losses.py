@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from dedupe import Loss, Losses, Member
@@ -23,15 +23,22 @@ def losses_facts(losses: Losses) -> dict[str, Any]:
     }
 
 
-def losses_lines(losses: Losses) -> Iterator[str]:
-    """Write what goes: all together, then the first rows, and where the others are listed."""
-    yield f"{losses.heading}, and with {'it' if losses.rows == 1 else 'them'}"
-    for table, count in losses.gone.items():
-        yield f"  {count:>9,}  {table}"
-    for column, count in losses.emptied.items():
-        yield f"  {count:>9,}  {column}, emptied"
-    if not (losses.gone or losses.emptied):
-        yield f"  {'nothing':>9}"
+def losses_lines(losses: Losses, undecided: Collection[str]) -> Iterator[str]:
+    """Write what goes: all together, then the first rows, and where the others are listed.
+
+    ``undecided`` are the questions that are open: what is told is their default then.
+    """
+    default = " (the default, not decided yet)" if set(losses.answered) & set(undecided) else ""
+    yield f"{losses.heading}{default}, and with {'it' if losses.rows == 1 else 'them'}"
+    counts = [
+        *((f"{count:,}", table) for table, count in losses.gone.items()),
+        *((f"{count:,}", f"{column}, emptied") for column, count in losses.emptied.items()),
+    ]
+    width = max((len(count) for count, _ in counts), default=0)
+    for count, what in counts:
+        yield f"  {count.rjust(width)}  {what}"
+    if not counts:
+        yield "  nothing else"
     for loss in losses.first:
         gone, emptied = sum(loss.gone.values()), sum(loss.emptied.values())
         yield f"  {_row(loss)}: {counted(gone, 'row')} with it, {emptied:,} emptied"
@@ -40,8 +47,8 @@ def losses_lines(losses: Losses) -> Iterator[str]:
 
 
 def _row(loss: Loss) -> str:
-    """Write which row goes and which stays: ``alice, example.org (id 17; id 12 stays)``."""
-    key = ", ".join(map(shown_value, loss.row.key))
+    """Write which row goes and which is kept: ``alice, example.org (id 17; id 12 stays)``."""
+    key = ", ".join(shown_value(value) for value in loss.row.key if value) or "an empty key"
     if not loss.row.pk:
         return key
     other = "goes with it" if loss.survivor_goes else "stays"

@@ -231,8 +231,18 @@ def print_result(
         ("Not met yet", result.unmet),
         ("Not decided yet", [*result.open, *([HOW_TO_DECIDE] if result.open else [])]),
         (
-            "Goes for good" if result.status == "shown" else "Went for good",
-            [line for one in result.losses for line in losses_lines(one)],
+            "Goes for good",
+            [
+                line for one in result.losses if result.status == "shown" and not one.begun
+                for line in losses_lines(one, {one.id for one in result.undecided})
+            ],
+        ),
+        (
+            "Went for good, as it was counted before that",
+            [
+                line for one in result.losses if result.status != "shown" or one.begun
+                for line in losses_lines(one, ())
+            ],
         ),
         (
             "Left as they were",
@@ -251,6 +261,9 @@ def print_result(
                 print(f"  {one_line(line)}")
     print()
     if result.status == "shown":
+        before = sum(step.status in {"repaired", "left"} for step in result.steps)
+        if before:
+            print(f"{counted(before, 'step')} of {len(result.steps)} carried out before.")
         print(NOTHING_WRITTEN)
         return
     if result.already_done:

@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from .decision import LARGE_GROUP, Decision, Losers
 from .errors import LocalStorageError, RefusedError
@@ -22,6 +22,9 @@ from .planstore import connected, damaged, read_facts
 from .policy import Policy, Program, policies_from_json
 from .scan.directory import PLAN_FILE, REPAIRING_FILE
 from .scan.run import Run
+
+#: policy, group, leaf's number, ctid, xmin, primary key as a JSON array of texts
+PlannedRow: TypeAlias = tuple[int, int, int, str, str, bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,7 +249,7 @@ class Plan:
 
     def rows_of(
         self, policies: Iterable[int]
-    ) -> Iterator[tuple[int, int, int, str, str, bytes]]:
+    ) -> Iterator[PlannedRow]:
         """Stream (policy, group, leaf's number, ctid, xmin, primary key) of what they decide.
 
         By group and policy, the survivor first, what ``later`` gives among it; the primary key is
@@ -259,6 +262,15 @@ class Plan:
             " CROSS JOIN found.member m ON m.key = ?1 AND m.number = d.number"
             " AND m.ordinal = d.member ORDER BY d.number, d.policy, d.ordinal"
         )
+
+    def losers_of(self, policy: int) -> Iterator[tuple[PlannedRow, PlannedRow]]:
+        """Stream (survivor, loser) of what a policy decides, as ``rows_of`` gives them."""
+        survivor: PlannedRow | None = None
+        for row in self.rows_of([policy]):
+            if survivor is None or survivor[1] != row[1]:
+                survivor = row
+            else:
+                yield survivor, row
 
     def _with_members(self, query: str) -> Iterator[tuple[Any, ...]]:
         """Stream what a query finds in the plan and the groups; ``?1`` is the key's number."""

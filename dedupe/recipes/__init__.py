@@ -9,7 +9,7 @@ from .finished import StepUndo, StepVerification, undo_recipe, verify_recipe
 from .fitting import Fit, fit_recipe
 from .losses import Losses
 from .reading import load_recipe, read_recipe, recipe_names
-from .recipe import Recipe
+from .recipe import Question, Recipe
 from .running import RecipeResult, run_recipe
 from .stepresult import StepResult
 from .undecided import HOW_TO_DECIDE, Undecided
@@ -20,6 +20,7 @@ __all__ = [
     "Decisions",
     "Fit",
     "Losses",
+    "Question",
     "Recipe",
     "RecipeResult",
     "StepResult",

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..connect import Connectable, Database, connect
-from ..errors import LocalStorageError, NotARunDirectory, RunMismatch, UsageError
+from ..errors import (
+    LocalStorageError,
+    NotARunDirectory,
+    RefusedError,
+    RunMismatch,
+    UsageError,
+)
 from ..journal import KnownRun, database_of, find_run, is_unfinished
 from ..scan.checkpoint import STATE_FILE
 from ..scan.directory import plain_name
@@ -22,6 +29,8 @@ SIGN_FILE = "recipe.json"
 DECISIONS_FILE = "decisions.toml"
 #: by table of counters, the runs that its changes are journaled under, the current one last
 COUNTERS_FILE = "counters.json"
+#: the materialized views that were refreshed in the end
+VIEWS_FILE = "views.json"
 #: what a sign says
 _SIGNED = {"recipe", "digest", "decisions", "executing"}
 #: says that all of it was carried out, with nothing left
@@ -134,6 +143,20 @@ def step_states(place: str | Path, session: Session) -> tuple[StepState, ...]:
     )
 
 
+def check_not_taken_back(place: str | Path, states: Sequence[StepState]) -> None:
+    """Raise RefusedError where steps of a recipe were taken back: their rows have new addresses."""
+    undone = [one.id for one in states if one.taken_back]
+    if undone:
+        whole = len(undone) == sum(one.known is not None for one in states)
+        raise RefusedError(
+            f"the recipe in {place} was taken back"
+            + ("" if whole else f" in part ({', '.join(undone)})"),
+            hint="Its rows have new addresses: name another directory with --run. What is left of"
+            " it pgmend recipe undo takes back.",
+            path=place,
+        )
+
+
 def finished_steps(place: str | Path, session: Session) -> tuple[StepState, ...]:
     """List the steps of a recipe that was carried out whole; none where anything is left."""
     if not (Path(place) / FINISHED_FILE).exists():
@@ -195,10 +218,10 @@ def carried_out(place: str | Path, session: Session) -> tuple[StepState, ...]:
     """
     if not (Path(place) / KEYS_FILE).exists():
         raise _not_a_recipes(Path(place))
+    check_database(place, session)
     states = step_states(place, session)
     if any(one.known or one.rebuilt for one in states):
         return states
-    check_database(place, session)
     raise UsageError(
         f"nothing of the recipe in {place} was carried out",
         hint="pgmend recipe run … --execute carries it out.",

@@ -16,7 +16,7 @@ from ..session import Session
 from ..surroundings import Surroundings
 from ..table import quoted
 from ..writer import Writer
-from .begun import COUNTERS_FILE
+from .begun import COUNTERS_FILE, VIEWS_FILE
 from .counting import recount
 from .files import read_file, write_file
 from .fitting import Fit
@@ -53,13 +53,22 @@ def end(
                 rebuild(writer, oid, lambda _: None, alone=alone)
                 built.append(name)
                 write_file(path / _BUILT, built)
-        for after in recipe.afterwards:
-            if after.refresh is None or not after.counts_at(fit.versions):
-                continue
-            if _found(writer, after.refresh, "m") is not None:
-                with writer.own_path():
-                    writer.alone(f"REFRESH MATERIALIZED VIEW {quoted(after.refresh)}")
+        views = [
+            after.refresh
+            for after in recipe.afterwards
+            if after.refresh is not None and after.counts_at(fit.versions)
+        ]
+        write_file(path / VIEWS_FILE, views)
+        refresh(writer, views)
     return counted
+
+
+def refresh(writer: Writer, views: Sequence[str]) -> None:
+    """Refresh materialized views, those that are there."""
+    for name in views:
+        if _found(writer, name, "m") is not None:
+            with writer.own_path():
+                writer.alone(f"REFRESH MATERIALIZED VIEW {quoted(name)}")
 
 
 def counters_of(fit: Fit) -> list[Counter]:

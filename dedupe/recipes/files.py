@@ -7,18 +7,26 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..errors import RunDirectoryDamaged
+from ..errors import LocalStorageError, RunDirectoryDamaged
 from ..scan.checkpoint import sync_directory
 
 
 def write_file(file: Path, facts: object) -> None:
-    """Write a file of the directory: whole, or not at all."""
+    """Write a file of the directory: whole, or not at all. Raises LocalStorageError."""
     new = file.with_suffix(".new")
-    new.write_text(json.dumps(facts), "utf-8")
-    with new.open("rb") as written:
-        os.fsync(written.fileno())
-    new.rename(file)
-    sync_directory(file.parent)
+    try:
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+            json.dump(facts, out)
+            out.flush()
+            os.fsync(out.fileno())
+        new.rename(file)
+        sync_directory(file.parent)
+    except OSError as error:
+        raise LocalStorageError(
+            f"cannot write {file}: {error.strerror}",
+            hint="Make room or mend the directory, then give the same command again.",
+            path=file,
+        ) from error
 
 
 def read_file(file: Path) -> Any:

@@ -17,7 +17,16 @@ from ..repair.uniqueindex import is_set_aside, set_aside, unique_again
 from ..repair.verification import Verification, verify
 from ..scan.run import Run
 from ..session import Session
-from .begun import FINISHED_FILE, StepState, carried_out, counter_runs, journaling
+from .begun import (
+    FINISHED_FILE,
+    VIEWS_FILE,
+    StepState,
+    carried_out,
+    counter_runs,
+    journaling,
+)
+from .ending import refresh
+from .files import read_file
 from .labels import labelled
 from .work import OnRecipeProgress
 
@@ -110,8 +119,9 @@ def undo_recipe(
     before anything is written. It ends at the first step of which rows were refused, for what came
     before it is under them: mended, the same call goes on. Indexes of steps that were not carried
     out become plain ones, for they would refuse the duplicates that they had let in; these steps
-    come first. Raises what ``undo`` raises, UndoRefused (``reasons``), NotARunDirectory,
-    RunMismatch (another database), UsageError (nothing was carried out).
+    come first. Materialized views that the recipe refreshed are refreshed again. Raises what
+    ``undo`` raises, UndoRefused (``reasons``), NotARunDirectory, RunMismatch (another database),
+    UsageError (nothing was carried out).
     """
     path = Path(place)
     database = journaling(path, db)
@@ -147,7 +157,11 @@ def undo_recipe(
             done = replace(done, statements=aside[name].statements)
         results.append(StepUndo(id=name, table=known.table, undo=done))
         if execute and done.refused:
-            break
+            return tuple(results)
+    views = path / VIEWS_FILE
+    if execute and views.exists():
+        with database.open_writer("pgmend recipe") as writer:
+            refresh(writer, read_file(views))
     return tuple(results)
 
 

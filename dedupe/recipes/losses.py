@@ -50,6 +50,8 @@ class Losses:
     first: tuple[Loss, ...] = field(repr=False)
     #: all of them, a line of JSON each
     file: Path
+    #: whether the repair of the step has begun, so that it is what was counted before that
+    begun: bool
 
     @property
     def heading(self) -> str:
@@ -59,12 +61,11 @@ class Losses:
 
     @property
     def sentence(self) -> str:
-        """Say for people what goes."""
-        told = [f"{count:,} of {table}" for table, count in self.gone.items()]
-        emptied = [f"{count:,} of {column}" for column, count in self.emptied.items()]
+        """Say for people how much goes."""
+        gone, emptied = sum(self.gone.values()), sum(self.emptied.values())
         return (
-            f"for good go, in step {self.heading}, and with them {', '.join(told) or 'nothing'}"
-            + (f"; emptied: {', '.join(emptied)}" if emptied else "")
+            f"for good go, in step {self.heading}, and with them {gone:,} rows of other tables"
+            f" ({emptied:,} more are emptied of what they say)"
         )
 
 
@@ -90,16 +91,18 @@ def find_losses(
         if not (file.exists() or any(policy.accept_loss for policy in plan.policies)):
             continue
         # The directory knows it as well: a journal can be dropped.
-        begun = (plan.run.path / REPAIRING_FILE).exists()
-        if not begun and journal.find_run(around.session, plan.run.id) is None:
+        begun = (plan.run.path / REPAIRING_FILE).exists() or (
+            journal.find_run(around.session, plan.run.id) is not None
+        )
+        if not begun:
             cases = cases_of_plan(fit, key.step, decisions, plan)
             answered = [dict(case.answered) for case in cases]
             _write(file, list_losses(around, plan, telling, unread), answered)
-        found += _summed(key.id, plan.table, file)
+        found += _summed(key.id, plan.table, file, begun=begun)
     return tuple(found), tuple(unread)
 
 
-def _summed(step: str, table: str, file: Path) -> Iterator[Losses]:
+def _summed(step: str, table: str, file: Path, *, begun: bool) -> Iterator[Losses]:
     """Add up what the file of a step says, case by case."""
     for _, some in groupby(_read(file), key=lambda one: one[0].policy):
         first: list[Loss] = []
@@ -115,7 +118,7 @@ def _summed(step: str, table: str, file: Path) -> Iterator[Losses]:
             emptied.update(loss.emptied)
         yield Losses(
             step=step, table=table, answered=by, rows=rows, gone=dict(sorted(gone.items())),
-            emptied=dict(sorted(emptied.items())), first=tuple(first), file=file,
+            emptied=dict(sorted(emptied.items())), first=tuple(first), file=file, begun=begun,
         )
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from ..errors import RecipeError, RunMismatch
+from ..groups import as_text
 from ..key import ResolvedKey
 from ..plan import Plan
+from ..planning import known_key
 from ..policy import Collision, Keep, Loser, Policy, SoftReference
 from ..references import References, load_references
+from ..repair.pointing import array, kind_of
 from ..surroundings import Surroundings
 from ..table import quoted
 from .decisions import Decisions
@@ -18,21 +23,73 @@ from .recipe import Case, Soft, Step
 
 #: stands in ``accept_loss`` for every reference to the step's table
 EVERYTHING = "*"
+#: rows that go for good up to which other steps look whether theirs hang on them
+_MOST_GOING = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Going:
+    """Rows that another step lets go for good, with all that hangs on them."""
+
+    table: int
+    #: name and values of their primary key; integers or uuids
+    pk: str
+    ids: tuple[str, ...]
+    #: ``TABLE.COLUMN`` of the references whose rows go with them
+    losing: frozenset[str]
+
+
+def going_by(around: Surroundings, plan: Plan) -> Iterator[Going]:
+    """Give what goes for good by a plan, up to 10,000 rows a policy. Reads the plan alone."""
+    table = around.relation(known_key(around, plan.run, plan.key).table_oid)
+    if len(table.pk) != 1 or kind_of(table, table.pk[0]) is None:
+        return
+    for number, policy in enumerate(plan.policies):
+        if not policy.accept_loss:
+            continue
+        rows = (json.loads(as_text(row[5])) for _, row in plan.losers_of(number))
+        ids = tuple(one for (one,) in islice(rows, _MOST_GOING + 1))
+        if 0 < len(ids) <= _MOST_GOING:
+            yield Going(
+                table=table.oid, pk=table.pk[0], ids=ids, losing=frozenset(policy.accept_loss)
+            )
 
 
 def policies_of(
-    around: Surroundings, fit: Fit, step: Step, key: ResolvedKey, decisions: Decisions
+    around: Surroundings,
+    fit: Fit,
+    step: Step,
+    key: ResolvedKey,
+    decisions: Decisions,
+    going: Sequence[Going],
 ) -> tuple[Policy, ...]:
     """Return the policies of a step, the first that a group fits being the one it belongs to.
 
-    Columns, tables and references that the schema does not have are left out. Reads the
-    catalogs. Raises RecipeError (rows are chosen in a table without a primary key) and what
-    ``load_references`` raises.
+    A row that hangs on one of ``going`` stays only where no other of its group can: what was
+    merged into it would go with it. Columns, tables and references that the schema does not have
+    are left out. Reads the catalogs. Raises RecipeError (rows are chosen in a table without a
+    primary key) and what ``load_references`` raises.
     """
+    last = tuple(_hanging(around, key, going))
     return tuple(
-        _related(around, fit, key, _policy(around, fit, step, key, case, decisions))
+        _related(around, fit, key, _policy(around, fit, step, key, case, decisions, last))
         for case in cases_of(fit, step, decisions)
     )
+
+
+def _hanging(
+    around: Surroundings, key: ResolvedKey, going: Sequence[Going]
+) -> Iterator[Keep]:
+    """Write the rules by which rows come last that hang on rows that go for good."""
+    relation = around.relation(key.table_oid)
+    for one in going:
+        for r in around.foreign_keys(one.table):
+            named = {f"{name}.{r.columns[0]}" for name in (relation.name, relation.label)}
+            hangs = r.on_delete != "SET NULL" and r.parent_columns == (one.pk,)
+            if r.child == relation.oid and hangs and named & one.losing:
+                column = relation.column(r.columns[0])
+                ids = f"'{array(one.ids)}'::{column.type}[]"
+                yield Keep(by=f"coalesce({column.sql} = ANY ({ids}), false)")
 
 
 def cases_of(fit: Fit, step: Step, decisions: Decisions) -> tuple[Case, ...]:
@@ -78,12 +135,13 @@ def _policy(
     key: ResolvedKey,
     case: Case,
     decisions: Decisions,
+    last: Sequence[Keep],
 ) -> Policy:
     """Write a case as a policy, without the rules that belong to the tables around."""
-    keep = [Keep.parse(text) for text in case.keep]
+    keep = [*last, *(Keep.parse(text) for text in case.keep)]
     if case.choice is not None:
         (choice,) = (one for one in fit.recipe.choices if one.id == case.choice)
-        keep = [Keep.parse(text) for text in choice.default]
+        keep = [*last, *(Keep.parse(text) for text in choice.default)]
         if chosen := decisions.chosen.get(case.choice):
             keep.insert(0, _among(around, key, chosen))
     loss = [name for name in case.accept_loss if name != EVERYTHING]

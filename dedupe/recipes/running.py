@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ..connect import Connectable, Database, connect
-from ..errors import NotReady
+from ..errors import NotReady, RunInUse
 from ..plan import Plan
 from ..repair.locking import lock_recipes
 from ..scan.checkpoint import sync_directory
@@ -28,9 +28,11 @@ from .begun import (
     FINISHED_FILE,
     StepState,
     check_database,
+    check_not_taken_back,
     finished_steps,
     journaling,
     make_directory,
+    step_states,
 )
 from .decisions import Decisions
 from .ending import counters_of, end
@@ -40,6 +42,7 @@ from .longkeys import long_keys
 from .losses import Losses, find_losses
 from .preconditions import Met, look
 from .recipe import Recipe
+from .signing import sign
 from .stepresult import StepResult, step_result
 from .undecided import HOW_TO_DECIDE, Undecided, check_chosen, list_undecided
 from .work import OnRecipeProgress, Work
@@ -123,7 +126,7 @@ def run_recipe(
     with ExitStack() as held:
         database = connect(db)
         make_directory(path)
-        held.enter_context(owned(path))
+        held.enter_context(_owning(path))
         database = held.enter_context(journaling(path, database).reusing())
         work = Work(
             database, recipe, path, decisions or Decisions(), jobs, memory, nice, on_progress,
@@ -132,9 +135,11 @@ def run_recipe(
         held.callback(work.close)
         with database.open("pgmend recipe") as session:
             check_database(path, session)
+            states = {one.id: one for one in step_states(path, session)}
+            check_not_taken_back(path, list(states.values()))
             finished = finished_steps(path, session)
         fit = fit_recipe(database, recipe)
-        begun = work.sign(executing=False)
+        begun = sign(path, recipe, work.decisions, executing=False)
         if finished:
             return _as_it_is(work, fit, finished, started)
         before = look(database, recipe, redis=asked, live=live)
@@ -159,9 +164,10 @@ def run_recipe(
             unmet = *before.unmet, *long.unmet, *obstacles
             if unmet or undecided:
                 raise _not_ready(unmet, tuple(one.sentence for one in undecided))
-            for one in losses if not begun else ():
-                listing.say(f"{one.sentence}; each is listed in {one.file}")
-            work.sign(executing=True)
+            for one in losses:
+                if not one.begun:
+                    listing.say(f"{one.sentence}; each is listed in {one.file}")
+            sign(path, recipe, work.decisions, executing=True)
             survey = work.survey(plans, counters_of(fit))
             steps = [
                 work.carry_out(key, plan, reason, _behind(plans[number:]))
@@ -175,7 +181,7 @@ def run_recipe(
             if not any(step.left for step in steps):
                 unread = (*unread, *_note_finished(path))
         else:
-            steps, counted = [_shown(key, plan) for key, plan in plans], 0
+            steps, counted = [_shown(key, plan, states.get(key.id)) for key, plan in plans], 0
     left = any(step.status == "left" for step in steps)
     return _result(
         fit, steps, losses, started,
@@ -183,6 +189,22 @@ def run_recipe(
         met=before.joined(long).joined(Met(unmet=obstacles, notes=unread)),
         undecided=undecided, begun=begun or execute, counted=counted,
     )
+
+
+@contextmanager
+def _owning(path: Path) -> Iterator[None]:
+    """Own a recipe's directory for the block. Raises RunInUse, LocalStorageError."""
+    try:
+        owning = ExitStack()
+        owning.enter_context(owned(path))
+    except RunInUse as error:
+        raise RunInUse(
+            error.message,
+            hint="Wait for it; SIGINT or SIGTERM stops it at a safe point.",
+            **error.facts,
+        ) from error
+    with owning:
+        yield
 
 
 def _note_finished(path: Path) -> tuple[str, ...]:
@@ -287,6 +309,12 @@ def _behind(plans: list[tuple[RecipeKey, Plan]]) -> set[str]:
     }
 
 
-def _shown(key: RecipeKey, plan: Plan) -> StepResult:
-    nothing = not (plan.groups or plan.changed)
-    return step_result(key, plan, status="sound" if nothing else "shown", left=plan.groups)
+def _shown(key: RecipeKey, plan: Plan, state: StepState | None) -> StepResult:
+    """Say what would be done for a key, or what an earlier call has done."""
+    known = state.known if state is not None else None
+    if known is not None and known.state in {"repaired", "left"}:
+        left = plan.groups - known.groups if known.state == "left" else 0
+        status: Literal["repaired", "left"] = "left" if known.state == "left" else "repaired"
+        return step_result(key, plan, status=status, repaired=known.groups, left=left)
+    sound = (state is not None and state.rebuilt) or not (plan.groups or plan.changed)
+    return step_result(key, plan, status="sound" if sound else "shown", left=plan.groups)

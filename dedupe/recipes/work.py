@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
-
-import msgspec
+from typing import Literal
 
 from .. import journal
 from ..connect import Database
-from ..errors import DuplicatesLeft, RunMismatch
+from ..errors import DuplicatesLeft
 from ..key import MatchKey
 from ..plan import Plan
 from ..planning import known_key, plan_with, resolved_key
@@ -37,14 +33,14 @@ from ..scan.run import Run
 from ..scan.scanner import scan
 from ..scan.splitting import run_of_key
 from ..surroundings import Surroundings
-from .begun import KEYS_FILE, REBUILT_FILE, SIGN_FILE
-from .decisions import Decisions, differing
+from .begun import KEYS_FILE, REBUILT_FILE
+from .decisions import Decisions
 from .files import read_file, write_file
 from .fitting import Fit
 from .keys import RecipeKey, keys_of
 from .labels import comment_of, labelled
 from .recipe import Counter, Recipe
-from .rules import policies_of, policies_otherwise
+from .rules import Going, cases_of, going_by, policies_of, policies_otherwise
 from .stepresult import StepResult, step_result
 from .surveying import obstacles_to, prove_references, survey_plans
 
@@ -106,50 +102,6 @@ class Work:
         if self._known is None:
             self._known = Surroundings(self._database.open("pgmend recipe"))
         return self._known
-
-    def sign(self, *, executing: bool) -> bool:
-        """Write down what the directory belongs to; raise RunMismatch if it is something else.
-
-        Decisions can be changed until the first step has begun; returns whether it has.
-        """
-        text = json.dumps(msgspec.to_builtins(self._recipe), sort_keys=True)
-        mine: dict[str, Any] = {
-            "recipe": self._recipe.name,
-            "digest": hashlib.sha256(text.encode()).hexdigest(),
-            "decisions": {
-                "answers": dict(self.decisions.answers),
-                "chosen": {name: list(keys) for name, keys in self.decisions.chosen.items()},
-            },
-            "executing": executing,
-        }
-        sign = self._path / SIGN_FILE
-        if sign.exists():
-            known = read_file(sign)
-            if (known["recipe"], known["digest"]) != (mine["recipe"], mine["digest"]):
-                raise RunMismatch(
-                    f"{self._path} belongs to another recipe, or to another text of"
-                    f" {known['recipe']}",
-                    hint="Name another directory with --run.",
-                    field="recipe",
-                    expected=known["recipe"],
-                    found=self._recipe.name,
-                )
-            if known["executing"] and known["decisions"] != mine["decisions"]:
-                raise RunMismatch(
-                    f"the recipe in {self._path} was begun with other decisions:"
-                    f" {differing(known['decisions'], mine['decisions'])}",
-                    hint="Give the same decisions again; the journal can be undone first.",
-                    field="decisions",
-                    expected=known["decisions"],
-                    found=mine["decisions"],
-                )
-            mine["executing"] = executing or known["executing"]
-            if known["decisions"] != mine["decisions"]:
-                # They were made by other decisions, and no repair has begun.
-                for plan in self._path.glob(f"steps/*/{PLAN_FILE}"):
-                    plan.unlink()
-        write_file(sign, mine)
-        return bool(mine["executing"])
 
     def keys(self, fit: Fit) -> list[RecipeKey]:
         """List the keys to repair: those that this directory was begun with, else ``keys_of``.
@@ -245,10 +197,21 @@ class Work:
     def plans(
         self, fit: Fit, keys: list[tuple[RecipeKey, Run]]
     ) -> list[tuple[RecipeKey, Plan]]:
-        """Make the plan of each key, unless it is there."""
-        return [(key, self._plan(fit, key, run)) for key, run in keys]
+        """Make the plan of each key, unless it is there; first those that let rows go for good."""
+        losing = {
+            step.id
+            for step in (key.step for key, _ in keys if key.step is not None)
+            if any(case.accept_loss for case in cases_of(fit, step, self.decisions))
+        }
+        going: list[Going] = []
+        made: dict[str, Plan] = {}
+        for key, run in sorted(keys, key=lambda one: one[0].id not in losing):
+            made[key.id] = self._plan(fit, key, run, going)
+            if key.id in losing:
+                going += going_by(self.around, made[key.id])
+        return [(key, made[key.id]) for key, _ in keys]
 
-    def _plan(self, fit: Fit, key: RecipeKey, run: Run) -> Plan:
+    def _plan(self, fit: Fit, key: RecipeKey, run: Run, going: Sequence[Going]) -> Plan:
         self._check_stop()
         if (run.path / PLAN_FILE).exists():
             return Plan(run)
@@ -257,7 +220,7 @@ class Work:
         policies = (
             policies_otherwise(around, fit, resolved)
             if key.step is None
-            else policies_of(around, fit, key.step, resolved, self.decisions)
+            else policies_of(around, fit, key.step, resolved, self.decisions, going)
         )
         return plan_with(around, run, 0, policies)
 

@@ -19,12 +19,11 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from heapq import merge
 from itertools import groupby, islice
-from typing import TypeAlias
 
 from ..errors import DedupeError, LocalStorageError, QueryFailed
 from ..groups import Member, as_text
 from ..key.catalog import qualified
-from ..plan import Plan
+from ..plan import Plan, PlannedRow
 from ..planning import known_key
 from ..references import References, load_references
 from ..relation import Relation
@@ -38,8 +37,6 @@ from .telling import Telling
 
 #: rows whose children are asked for by one statement
 _PIECE = 10_000
-#: policy, group, leaf's number, ctid, xmin, primary key
-Planned: TypeAlias = tuple[int, int, int, str, str, bytes]
 _SCHEMA = """
 PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;
 -- Losers of this policy have level 0, those of the plan's others -1.
@@ -97,7 +94,7 @@ def list_losses(
             f"what of {references.relations[r.child].label}.{r.columns[0]} goes with rows of"
             f" {references.relations[r.parent].label} that become equal is not counted"
             for r in references.references
-            if r.lose and r.parent not in family
+            if r.lose and r.parent not in family and references.relations[r.parent].keys
         ]
         if not any(r.lose and not r.twin and r.parent in family for r in references.references):
             continue
@@ -195,10 +192,7 @@ class _Following:
         """Note the rows that go by a policy of the plan."""
         root = self._references.root
         leaves = self._plan.run.identity.leaves
-        ranked = groupby(self._plan.rows_of([policy]), key=lambda row: row[1])
-        rows = enumerate(
-            (survivor, row) for _, group in ranked for survivor in islice(group, 1) for row in group
-        )
+        rows = enumerate(self._plan.losers_of(policy))
         while piece := list(islice(rows, _PIECE)):
             self._telling.check_stop()
             if level == 0:
@@ -219,7 +213,7 @@ class _Following:
                 ((relid, place, level, number, root) for number, relid, place in there),
             )
 
-    def _as_planned(self, rows: Sequence[tuple[int, Planned]]) -> Iterator[tuple[int, int, str]]:
+    def _as_planned(self, rows: Sequence[tuple[int, PlannedRow]]) -> Iterator[tuple[int, int, str]]:
         """Give number, relid and place of rows that are still what the scan saw."""
         by_leaf: dict[int, list[tuple[int, str, str]]] = {}
         for number, (_, _, leaf, ctid, xmin, _) in rows:
@@ -236,7 +230,7 @@ class _Following:
             ):
                 yield number, oid, place
 
-    def _changed(self, rows: Sequence[tuple[int, Planned]]) -> list[tuple[int, int, str]]:
+    def _changed(self, rows: Sequence[tuple[int, PlannedRow]]) -> list[tuple[int, int, str]]:
         """Find rows that were changed since the scan by their primary keys."""
         root = self._references.relations[self._references.root]
         if not rows or not root.pk:

@@ -184,7 +184,7 @@ class Undoer:
             parts = _components(self._writer, [self._run, batch, groups])
             if len(parts) < 2:
                 shown = ", ".join(map(str, parts[0] if parts else groups or []))
-                self._refused.append(f"group {shown}: {error.message}")
+                self._refused.append(f"group {shown}: {error.message}{_remedy(error)}")
                 return
             middle = len(parts) // 2
             for half in (parts[:middle], parts[middle:]):
@@ -365,3 +365,13 @@ def _components(session: Session, wanted: list[object]) -> list[list[int]]:
         for number in joined:
             parts[number] = joined
     return [sorted(part) for part in {id(part): part for part in parts.values()}.values()]
+
+
+def _remedy(error: QueryFailed) -> str:
+    """Say what to do about rows that a unique index refuses which had let them in."""
+    if error.facts.get("sqlstate") != "23505":
+        return ""
+    return (
+        "; if it was so before the repair, that index let them in by mistake: drop it, give the"
+        " command again, and make it again once they are repaired"
+    )

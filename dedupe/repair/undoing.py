@@ -40,12 +40,12 @@ def undo(
     """Take a repair back; with ``execute`` false, say what would come back.
 
     ``run`` is a run, its directory, or a run's id as the journal lists it (then ``db`` is
-    needed). ``groups`` limits it to groups, by the numbers of the scan; what later rounds found has
-    numbers behind those. A plain unique
-    index is replaced by a non-unique one of the same definition, because duplicates come
-    back; constraints, foreign keys and a replica identity that hang on it must be named in
-    ``drop_constraints``, whose other names are passed over. With ``side_table`` deleted rows come
-    into ``restored_<table>`` in the journal's schema instead, and nothing else is touched.
+    needed). ``groups`` limits it to groups, by the numbers of the scan; what later rounds found
+    has numbers behind those. A plain unique index is replaced by a non-unique one of the same
+    definition, because duplicates come back; constraints, foreign keys and a replica identity that
+    hang on it must be named in ``drop_constraints``, whose other names are passed over. With
+    ``side_table`` deleted rows come into ``restored_<table>`` in the journal's schema instead, and
+    nothing else is touched.
 
     The same call goes on after a kill; after its end it changes nothing and says so.
     Locks: the rows of one batch. Memory: one batch of numbers.

@@ -267,7 +267,7 @@ def test_what_would_go_for_good_is_shown_before_it_is_asked(
     terminal = run()
     asked = terminal.answers(QUESTION, "")
     assert "people, by strangers=delete: 1 of public.people, and with it\n" in asked
-    assert "\n            5  public.letters\n" in asked
+    assert "\n    5  public.letters\n" in asked
     assert "dora (id 8; id 9 stays): 5 rows with it, 0 emptied\n" in asked
     for _ in range(3):
         terminal.answers(CHOICE, "")
@@ -279,6 +279,35 @@ def test_what_would_go_for_good_is_shown_before_it_is_asked(
     assert [(one["rows"], one["gone"]) for one in facts["losses"]] == [(1, {"public.letters": 5})]
     done = pgmend(*arguments, "by", "--decide", "strangers=rename")
     assert json.loads(done.stdout)["losses"] == []
+
+
+@pytest.mark.usefixtures("club")
+def test_what_another_answer_lets_go_is_shown_before_it_counts(
+    run: Run, pgmend: Command, db: Connection
+) -> None:
+    """Scenario: the default lets nothing go; another answer does, and is taken back, then not.
+    Outcome: what goes is shown and asked about before the answer is kept.
+    """
+    text = TEXT.replace("merge", "delete")
+    case = 'answered = { strangers = "delete" }'
+    (pgmend.where / "club.toml").write_text(text.replace(case, f'{case}\naccept_loss = ["*"]'))
+    db.execute(
+        "UPDATE letters SET person = 8 WHERE id <= 5;"
+        " ALTER TABLE letters ADD FOREIGN KEY (person) REFERENCES people ON DELETE CASCADE"
+    )
+    terminal = run()
+    assert "letters" not in terminal.answers(QUESTION, "delete")
+    shown = terminal.until("Shall all that go for good? ")
+    assert "\n    5  public.letters\n" in shown
+    terminal.until("stop: ")
+    terminal.types("")
+    kept = pgmend.where / "fix" / "decisions.toml"
+    terminal.answers(QUESTION, "delete")
+    assert not kept.exists()
+    terminal.answers("Shall all that go for good?", "y")
+    terminal.answers(CHOICE, "q")
+    assert terminal.ends() == ExitCode.STOPPED
+    assert tomllib.loads(kept.read_text())["strangers"] == "delete"
 
 
 @pytest.mark.usefixtures("club")
