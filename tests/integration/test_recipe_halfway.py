@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -15,17 +18,19 @@ from dedupe.errors import (
     NotReady,
     RefusedError,
     RepairStopped,
+    RunDirectoryDamaged,
     RunInUse,
     RunMismatch,
+    UndoRefused,
     UsageError,
 )
 from dedupe.lab import Server
-from dedupe.recipes import Recipe, run_recipe, undo_recipe, verify_recipe
+from dedupe.recipes import Recipe, read_recipe, run_recipe, undo_recipe, verify_recipe
 from dedupe.recipes.recipe import Before
 from dedupe.repair import locking
 
 from ..scanning import Connection
-from .test_recipe_run import recipe, shop, state
+from .test_recipe_run import TEXT, recipe, shop, state
 
 __all__ = ["recipe", "shop"]
 
@@ -226,3 +231,188 @@ def test_one_recipe_at_a_time(
         assert run_recipe(recipe, place, database, live=True).status == "shown"
         other.execute("SELECT pg_advisory_unlock_all()")
         run_recipe(recipe, place, database, live=True, defaults=True, execute=True, reason="x")
+
+
+def test_a_sound_database_is_well_and_has_nothing_to_take_back(
+    database: str, shop: Connection, recipe: Recipe, place: Path
+) -> None:
+    """Scenario: no duplicates anywhere. Outcome: indexes are built anew, and that is all."""
+    shop.execute(
+        "DELETE FROM friends; DELETE FROM visits; DELETE FROM orders;"
+        " DELETE FROM people WHERE id IN (1, 3, 5)"
+    )
+    done = run_recipe(recipe, place, database, live=True, defaults=True, execute=True, reason="x")
+    assert {one.status for one in done.steps} == {"sound"}
+    found = verify_recipe(place, database)
+    assert {(one.id, one.verification.clean) for one in found} == {
+        ("orders", True), ("people", True), ("people.token", True),
+    }
+    assert undo_recipe(place, database) == ()
+    assert undo_recipe(place, database, execute=True) == ()
+
+
+def test_a_finished_recipe_is_not_taken_back_in_another_database(
+    database: str, shop: Connection, lab: Server, recipe: Recipe, place: Path
+) -> None:
+    """Scenario: a copy without a journal; before, an index of it was unique."""
+    name, template = "pgmend_test_copy", shop.info.dbname
+    shop.close()
+    other = lab.create_database(name, template=template)
+    unique = "SELECT count(*) FROM pg_index WHERE indisunique AND indrelid = 'people'::regclass"
+    try:
+        run_recipe(recipe, place, database, live=True, defaults=True, execute=True, reason="x")
+        for execute in (False, True):
+            with pytest.raises(RunMismatch, match="another database"):
+                undo_recipe(place, other, execute=execute)
+        with pytest.raises(RunMismatch, match="another database"):
+            verify_recipe(place, other)
+        with psycopg.connect(other) as connection:
+            assert connection.execute(unique).fetchone() == (3,)
+    finally:
+        lab.drop_database(name)
+
+
+def test_all_that_has_to_go_for_an_undo_is_told_before_anything_is_written(
+    database: str, shop: Connection, place: Path
+) -> None:
+    """Scenario: a constraint keeps one of the keys, and numbers are counted again.
+    Outcome: undo says what has to go and writes nothing; the recipe is still known as finished;
+    named, it goes. Of numbers that were taken back alone the recipe counts anew.
+    """
+    recipe = read_recipe(
+        TEXT + """
+[[counter]]
+table = "numbers"
+column = "orders"
+key = "person"
+of = "orders"
+by = "person"
+""",
+        "shop.toml",
+    )
+    shop.execute(
+        "CREATE TABLE numbers (person int8 PRIMARY KEY REFERENCES people ON DELETE CASCADE,"
+        " orders int); INSERT INTO numbers VALUES (1, 1), (2, 7), (3, 1), (4, 1), (5, 0);"
+        " ALTER TABLE orders ADD CONSTRAINT orders_number UNIQUE USING INDEX orders_number"
+    )
+    numbers = "SELECT * FROM numbers ORDER BY 1"
+    before, known = state(shop), shop.execute(numbers).fetchall()
+    run = partial(run_recipe, live=True, defaults=True, execute=True, reason="x")
+    run(recipe, place, database)
+    counted = shop.execute(numbers).fetchall()
+    assert counted != known
+    with pytest.raises(UndoRefused, match="orders: unique constraint orders_number") as refused:
+        undo_recipe(place, database, execute=True)
+    assert len(refused.value.facts["reasons"]) == 1
+    assert shop.execute(numbers).fetchall() == counted
+    assert recipe_finished(place, database)
+    (counters,) = [one for one in undo_recipe(place, database) if one.id == "counters"]
+    undo(counters.undo.run_id, db=database, execute=True)
+    assert shop.execute(numbers).fetchall() != counted
+    assert not recipe_finished(place, database)
+    again = run(recipe, place, database)
+    assert (again.already_done, shop.execute(numbers).fetchall()) == (False, counted)
+    drop = ["orders_number"]
+    assert not any(
+        one.undo.refused
+        for one in undo_recipe(place, database, execute=True, drop_constraints=drop)
+    )
+    assert (state(shop), shop.execute(numbers).fetchall()) == (before, known)
+
+
+def test_a_view_is_refreshed_by_the_undo_as_well(
+    database: str, shop: Connection, recipe: Recipe, place: Path
+) -> None:
+    names = "SELECT name FROM names ORDER BY 1"
+    before = shop.execute(names).fetchall()
+    run_recipe(recipe, place, database, live=True, defaults=True, execute=True, reason="x")
+    assert shop.execute(names).fetchall() != before
+    undo_recipe(place, database, execute=True)
+    assert shop.execute(names).fetchall() == before
+
+
+@pytest.mark.usefixtures("shop")
+def test_a_look_tells_how_far_a_recipe_is(database: str, recipe: Recipe, place: Path) -> None:
+    """Scenario: stopped before the last step; then taken back.
+    Outcome: a look says which steps were carried out; after the undo it is refused, as going on is.
+    """
+    stopped_before("people.token", recipe, place, database)
+    look = run_recipe(recipe, place, database, live=True, defaults=True)
+    assert {one.id: one.status for one in look.steps} == {
+        "orders": "repaired", "people": "repaired", "people.token": "shown",
+    }
+    undo_recipe(place, database, execute=True)
+    with pytest.raises(UsageError, match="was taken back"):
+        verify_recipe(place, database)
+    for execute in (False, True):
+        with pytest.raises(RefusedError, match="was taken back"):
+            run_recipe(
+                recipe, place, database, live=True, defaults=True, execute=execute, reason="x"
+            )
+
+
+def test_an_index_that_stays_plain_is_told_however_its_step_ended(
+    database: str, shop: Connection, recipe: Recipe, place: Path
+) -> None:
+    """Scenario: a trigger refuses one change of a step whose index was set aside; undo, twice.
+    Outcome: the SQL that makes that index unique again is told each time it is still plain.
+    """
+    shop.execute(
+        """
+        CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE 'not this one'; END $$;
+        CREATE TRIGGER no BEFORE UPDATE ON people FOR EACH ROW
+            WHEN (OLD.token IS DISTINCT FROM NEW.token AND OLD.id = 1) EXECUTE FUNCTION no()
+        """
+    )
+    merge = decide(recipe, ["strangers=rename"])
+    done = run_recipe(
+        recipe, place, database, live=True, decisions=merge, execute=True, reason="x"
+    )
+    plain = "SELECT relname FROM pg_class WHERE obj_description(oid, 'pg_class') ~ 'pgmend'"
+    aside = {name for (name,) in shop.execute(plain).fetchall()}
+    shown = undo_recipe(place, database)
+    told = " ".join(text for one in shown for text in one.undo.statements)
+    assert all(str(name) in told for name in aside), (aside, done.status)
+    undo_recipe(place, database, execute=True)
+    still = {name for (name,) in shop.execute(plain).fetchall()}
+    again = undo_recipe(place, database, execute=True)
+    told = " ".join(text for one in again for text in one.undo.statements)
+    assert all(str(name) in told for name in still)
+
+
+def test_what_a_kill_cut_off_in_the_first_call_is_made_anew(
+    database: str, shop: Connection, recipe: Recipe, place: Path
+) -> None:
+    """Scenario: the run of a step was begun and not finished."""
+    run_recipe(recipe, place, database, live=True)
+    (step,) = place.glob("steps/people")
+    for file in ("groups.sqlite", "plan.sqlite"):
+        (step / file).unlink()
+    with closing(sqlite3.connect(step / "state.sqlite")) as kept, kept:
+        kept.execute("UPDATE fact SET value = '\"confirming\"' WHERE name = 'phase'")
+    before = state(shop)
+    assert run_recipe(recipe, place, database, live=True).status == "shown"
+    run_recipe(recipe, place, database, live=True, defaults=True, execute=True, reason="x")
+    assert state(shop) != before
+
+
+@pytest.mark.usefixtures("shop")
+def test_a_sign_that_is_somebody_elses_is_known(
+    database: str, recipe: Recipe, tmp_path: Path
+) -> None:
+    """Scenario: files of that name of another program, one that is no JSON, and a file system
+    of its own, which is empty.
+    """
+    for number, text in enumerate(('{"a": 1}', "[]", "3")):
+        place = tmp_path / str(number)
+        place.mkdir()
+        (place / "recipe.json").write_text(text)
+        with pytest.raises(NotARunDirectory):
+            run_recipe(recipe, place, database, live=True)
+        assert [file.name for file in place.iterdir()] == ["recipe.json"]
+    (tmp_path / "0" / "recipe.json").write_text("{")
+    with pytest.raises(RunDirectoryDamaged):
+        run_recipe(recipe, tmp_path / "0", database, live=True)
+    (tmp_path / "disk" / "lost+found").mkdir(parents=True)
+    assert run_recipe(recipe, tmp_path / "disk", database, live=True).status == "shown"
