@@ -21,9 +21,18 @@ P = ParamSpec("P")
 FORMAT_VERSION = 1
 
 
-def complain(message: str, hint: str | None = None) -> None:
-    """Print ``pgmend: error: …`` and ``HINT: …`` to stderr."""
+def complain(message: str, hint: str | None = None, reasons: Sequence[str] = ()) -> None:
+    """Print ``pgmend: error: …`` and ``HINT: …`` to stderr.
+
+    Several ``reasons`` that the message ends with get a line each.
+    """
+    joined = "; ".join(reasons)
+    listed = reasons if len(reasons) > 1 and message.endswith(f": {joined}") else ()
+    if listed:
+        message = message.removesuffix(f" {joined}")
     note(f"pgmend: {styled('error:', sys.stderr, fg='red', bold=True)} {one_line(message)}")
+    for reason in listed:
+        note(f"  {one_line(reason)}")
     if hint:
         note(f"HINT: {one_line(hint)}")
 

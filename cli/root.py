@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -78,7 +78,8 @@ def run(arguments: Sequence[str]) -> int:
         # Not one of ours where a command passes on that of another program.
         return int(code or ExitCode.OK)
     except DedupeError as error:
-        output.complain(error.message, error.hint)
+        reasons = cast("tuple[str, ...]", error.facts.get("reasons", ()))
+        output.complain(error.message, error.hint, reasons)
         return code_of(error)
     except click.exceptions.NoArgsIsHelpError as error:
         # Its message is the whole help of a group, which is asked for by --help.

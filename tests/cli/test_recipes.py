@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from cli.exits import ExitCode
@@ -89,6 +90,29 @@ def test_a_recipe_is_compared_with_a_database(
     done = pgmend("recipe", "check", str(own), "-d", database)
     assert done.returncode == ExitCode.REFUSED
     assert "no database of shop" in done.stderr
+
+
+def test_each_reason_has_a_line_of_its_own(
+    pgmend: Command, db: Connection, tmp_path: Path, role: Callable[[str], str]
+) -> None:
+    """Scenario: a role that may read and nothing else. Outcome: what it lacks, line by line."""
+    own = tmp_path / "own.toml"
+    own.write_text(OWN)
+    dsn = role("reader")
+    db.execute("CREATE TABLE customers (id int PRIMARY KEY, mail text)")
+    db.execute("INSERT INTO customers VALUES (1, 'a'), (2, 'a')")
+    db.execute("GRANT SELECT ON customers TO PUBLIC")
+    run = ("recipe", "run", str(own), "--run", str(tmp_path / "run"), "-d", dsn, "--live")
+    shown = pgmend(*run)
+    assert shown.returncode == ExitCode.OK
+    told = shown.stdout[shown.stdout.index("Not met yet") :].splitlines()
+    refused = pgmend(*run, "--execute", "--without-snapshot", "x")
+    assert refused.returncode == ExitCode.REFUSED
+    lines = refused.stderr.splitlines()
+    at = lines.index("pgmend: error: the recipe cannot be carried out yet:")
+    assert lines[at + 1] == "  the role lacks DELETE on public.customers"
+    assert lines[at + 1] in told
+    assert lines[-1] == "HINT: Mend what is named."
 
 
 WITH_WORKERS = (

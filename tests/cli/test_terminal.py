@@ -13,6 +13,8 @@ from collections.abc import Mapping
 import pytest
 
 from cli.exits import ExitCode
+from cli.progress import Reporter
+from dedupe import RepairProgress
 
 from .conftest import Command
 
@@ -80,3 +82,21 @@ def test_a_repair_on_a_terminal(pgmend: Command) -> None:
     assert "%|" in seen
     assert "of 2 groups" in seen
     assert "pgmend undo r --execute" in seen
+
+
+def test_parts_that_take_turns_do_not_flood_the_log(
+    capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scenario: two tables are scanned side by side, a hundred events each."""
+    event = RepairProgress(
+        phase="scanning", fraction=0.5, groups_done=0, groups_total=0, seconds=1.0,
+        eta_seconds=None,
+    )
+    with Reporter("recipe", quiet=False, verbose=False) as reporter:
+        for _ in range(100):
+            for part in ("people", "orders"):
+                reporter.show(event, part)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(": ")[0].rpartition("Z ")[2] for line in lines] == [
+        "recipe, people", "recipe, orders",
+    ]
