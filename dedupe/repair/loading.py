@@ -16,13 +16,25 @@ PIECE_ROWS = 1000
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
+#: Gives the groups of a round that an earlier one skipped their numbers again.
+_SAME_NUMBER = (
+    "WITH m AS MATERIALIZED (SELECT n.grp AS now, min(o.grp) AS was"
+    f" FROM {SCHEMA}.work n JOIN {SCHEMA}.work o ON o.run = n.run AND o.round < n.round"
+    " AND o.relid = n.relid AND o.place = n.place AND o.version = n.version"
+    f" JOIN {SCHEMA}.skipped k ON k.run = o.run AND k.round = o.round AND k.grp = o.grp"
+    " WHERE n.run = $1::text AND n.round = $2::int4 GROUP BY n.grp)"
+    f" UPDATE {SCHEMA}.{{table}} t SET grp = m.was FROM m"
+    " WHERE t.run = $1::text AND t.round = $2::int4 AND t.grp = m.now"
+)
+
+
 def load_round(
     writer: Writer, run: str, plan: Plan, round_: int, *, whole: Sequence[bool], behind: int = 0
 ) -> None:
     """Copy a plan's decisions into the database as a round; only inside ``writing``.
 
     ``whole``, for each policy of the plan: large groups too are repaired in one turn. ``behind`` is
-    added to the numbers of the groups.
+    added to the numbers of the groups, but one that was left as it was keeps its own.
     """
     oids = [oid for oid, *_ in plan.run.identity.leaves]
     writer.copy_lines(
@@ -55,6 +67,9 @@ def load_round(
         [run, round_],
     )
     writer.rows(f"ANALYZE {SCHEMA}.work")
+    if behind:
+        for table in ("merged", "work"):
+            writer.rows(_SAME_NUMBER.format(table=table), [run, round_])
 
 
 def _with_turns(
