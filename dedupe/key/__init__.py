@@ -8,6 +8,7 @@ it, which writes the SQL for the digest, the equality and the rows that take par
 from __future__ import annotations
 
 from .digest import KeyColumn, ResolvedKey
+from .indexes import find_index
 from .resolve import keys_of_table, resolve, resolve_all
 from .spec import KeyPart, MatchKey
 
@@ -16,6 +17,7 @@ __all__ = [
     "KeyPart",
     "MatchKey",
     "ResolvedKey",
+    "find_index",
     "keys_of_table",
     "resolve",
     "resolve_all",

@@ -47,11 +47,15 @@ class Index:
     collations: Sequence[int]
 
 
-def _read_index(session: Session, text: str, table: str | None) -> Index:
+def find_index(session: Session, text: str, table: str | None) -> int:
+    """Return the oid of an index by its name, of a table if that is named. Raises UnknownObject."""
     if table is None:
-        oid = find_relation(session, text, kinds=INDEX_KINDS)
-    else:
-        oid = _index_of_table(session, text, table)
+        return find_relation(session, text, kinds=INDEX_KINDS)
+    return _index_of_table(session, text, table)
+
+
+def _read_index(session: Session, text: str, table: str | None) -> Index:
+    oid = find_index(session, text, table)
     # The column came with 15; through to_jsonb one statement reads every version.
     row = session.row(
         """

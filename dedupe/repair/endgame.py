@@ -6,10 +6,9 @@ import json
 
 from .. import journal
 from ..errors import DedupeError, ServerUnavailable, UnknownObject
-from ..key import MatchKey, ResolvedKey, resolve
+from ..key import MatchKey, ResolvedKey, find_index, resolve
 from ..key.catalog import qualified
 from ..plan import Plan
-from ..planning import resolved_key
 from ..relation import Relation
 from ..session import Session
 from ..table import name_fits, parse_name, quoted
@@ -31,16 +30,20 @@ class Endgame:
     def __init__(
         self,
         plan: Plan,
+        key: ResolvedKey,
         table: Relation,
         telling: Telling,
         create: str | None,
         *,
         alone: bool,
     ) -> None:
-        """``create`` names the unique index to make where the key has none, or a plain one.
+        """``key`` is the plan's, as it is before the repair.
+
+        ``create`` names the unique index to make where the key has none, or a plain one.
 
         ``alone``: nobody else is connected, and the faster way to build may stop writers.
         """
+        self._key = key
         self._alone = alone
         self._plan = plan
         self._run = plan.run.id
@@ -48,21 +51,22 @@ class Endgame:
         self._telling = telling
         self._create = create
 
-    def wanted(self, session: Session, key: ResolvedKey) -> bool:
+    def wanted(self, session: Session) -> bool:
         """Tell whether an index is to be created that is not there yet."""
+        index = self._key.index_oid
         return (
-            self._plain(session, key)
-            if key.index_oid is not None
+            self._plain(session, index)
+            if index is not None
             else self._create is not None and self._standing(session) is None
         )
 
-    def obstacles(self, session: Session, key: ResolvedKey) -> tuple[str, ...]:
+    def obstacles(self, session: Session) -> tuple[str, ...]:
         """List what keeps the index from being created. Reads the catalogs."""
-        name = self._create
+        name, key = self._create, self._key
         if name is None:
             return ()
-        if self._named(session, key):
-            if self._table.partitioned and self._plain(session, key):
+        if key.index_oid is not None and self._named(session, key.index_oid):
+            if self._table.partitioned and self._plain(session, key.index_oid):
                 how = "has to be made unique by hand, on every partition and then on the table"
                 return (f"{self._table.label} is partitioned: its index {name} {how}",)
             return ()
@@ -86,10 +90,10 @@ class Endgame:
 
     def proves(self, session: Session) -> bool:
         """Tell whether a unique index is built, which fails while rows violate it."""
-        key = self._key(session)
         if self._create is not None:
             return True
-        return key.index_oid is not None and not is_plain(session, key.index_oid)
+        index = self._index(session)
+        return index is not None and not is_plain(session, index)
 
     def build(self, writer: Writer) -> tuple[str, ...]:
         """Rebuild or create the index without blocking writers; returns its name, if any.
@@ -97,14 +101,14 @@ class Endgame:
         No transaction may be open. Raises DuplicatesLeft where rows violate it, and what
         ``rebuild`` raises; nothing of the attempt is left then.
         """
-        key = self._key(writer)
-        if key.index_oid is not None:
+        index = self._index(writer)
+        if index is not None:
             self._telling.phase("rebuilding")
             journal.tell(writer, self._run, "rebuild begins", self._plan.key_name)
-            if self._plain(writer, key):
-                make_unique(writer, key.index_oid, self._telling.say)
+            if self._plain(writer, index):
+                make_unique(writer, index, self._telling.say)
             else:
-                rebuild(writer, key.index_oid, self._telling.say, alone=self._alone)
+                rebuild(writer, index, self._telling.say, alone=self._alone)
             journal.tell(writer, self._run, "rebuilt", self._plan.key_name)
             return (self._plan.key_name,)
         if self._create is None:
@@ -113,7 +117,7 @@ class Endgame:
         self._drop_invalid(writer)
         if self._standing(writer) is None:
             self._note(writer)
-            self._create_concurrently(writer, self._statement(key, "CONCURRENTLY "))
+            self._create_concurrently(writer, self._statement("CONCURRENTLY "))
         return (self._create,)
 
     def build_closed(self, writer: Writer) -> tuple[str, ...]:
@@ -121,13 +125,13 @@ class Endgame:
 
         Its caller holds a lock that keeps writers out, so no row can violate it.
         """
-        key = self._key(writer)
-        if key.index_oid is not None:
+        index = self._index(writer)
+        if index is not None:
             self._telling.phase("rebuilding")
-            if self._plain(writer, key):
-                make_unique_closed(writer, key.index_oid)
+            if self._plain(writer, index):
+                make_unique_closed(writer, index)
             else:
-                writer.rows(f"REINDEX INDEX {_qualified(writer, key.index_oid)}")
+                writer.rows(f"REINDEX INDEX {_qualified(writer, index)}")
             journal.tell(writer, self._run, "rebuilt", self._plan.key_name)
             return (self._plan.key_name,)
         if self._create is None:
@@ -135,28 +139,30 @@ class Endgame:
         self._telling.phase("creating the index")
         if self._standing(writer) is None:
             self._note(writer)
-            writer.rows(self._statement(key, ""))
+            writer.rows(self._statement(""))
         return (self._create,)
 
     def advice(self, session: Session) -> tuple[str, ...]:
         """Name other indexes that the same cause may have damaged, or the one to make."""
-        key = self._key(session)
-        if key.index_oid is None:
+        index = self._index(session)
+        if index is None:
             if self._create is not None:
                 return ()
-            return (f"No index keeps the key: {self._statement(key, 'CONCURRENTLY ')};",)
+            return (f"No index keeps the key: {self._statement('CONCURRENTLY ')};",)
         return tuple(
             f"{name} sorts text as well, and what damaged this index may have damaged it:"
             f" REINDEX INDEX CONCURRENTLY {name};"
-            for name in collatable_siblings(session, self._table.oid, key.index_oid)
-        ) + collation_advice(session, key.index_oid)
+            for name in collatable_siblings(session, self._table.oid, index)
+        ) + collation_advice(session, index)
 
-    def _key(self, session: Session) -> ResolvedKey:
-        """Resolve the key as it is now: a rebuild gives its index another oid."""
-        return resolved_key(session, self._plan.run, self._plan.key)
+    def _index(self, session: Session) -> int | None:
+        """Look the key's index up: a rebuild gives it another oid. Raises UnknownObject."""
+        asked = self._plan.run.asked[self._plan.key]
+        return None if asked.index is None else find_index(session, asked.index, asked.table)
 
-    def _statement(self, key: ResolvedKey, how: str) -> str:
+    def _statement(self, how: str) -> str:
         """Write the statement that creates the index; without a name the server finds one."""
+        key = self._key
         parts = self._plan.run.asked[self._plan.key].parts
         classes = [part.operator_class for part in parts] or [None] * len(key.columns)
         columns = ", ".join(
@@ -172,19 +178,15 @@ class Endgame:
             f"CREATE UNIQUE INDEX {how}{name}ON {self._table.sql} ({columns}){nulls}{where}"
         )
 
-    def _plain(self, session: Session, key: ResolvedKey) -> bool:
+    def _plain(self, session: Session, index: int) -> bool:
         """Tell whether the key's index is a plain one that is to be made unique."""
-        return (
-            key.index_oid is not None
-            and self._named(session, key)
-            and is_plain(session, key.index_oid)
-        )
+        return self._named(session, index) and is_plain(session, index)
 
-    def _named(self, session: Session, key: ResolvedKey) -> bool:
+    def _named(self, session: Session, index: int) -> bool:
         """Tell whether the key's index has the name of the one to make."""
-        if self._create is None or key.index_oid is None:
+        if self._create is None:
             return False
-        return _names(session, key.index_oid) == (self._table.schema, self._create)
+        return _names(session, index) == (self._table.schema, self._create)
 
     def _note(self, writer: Writer) -> None:
         """Say in the journal what is about to be created: an undo makes it a plain one."""

@@ -116,17 +116,17 @@ def repair(
             losers=plan.losers,
         )
         endgame = Endgame(
-            plan, pointing[0].relations[pointing[0].root], telling, create_index,
+            plan, key, pointing[0].relations[pointing[0].root], telling, create_index,
             alone=alone,
         )
-        if known is not None and known.state == "repaired" and not endgame.wanted(session, key):
+        if known is not None and known.state == "repaired" and not endgame.wanted(session):
             return summary(session, base, already_done=True, status="repaired", left=0)
         unreadable = 0 if despite_unreadable else len(plan.run.unreadable)
         found = obstacles(
             nearby, pointing, plan.policies,
             unreadable=unreadable, triggers_off=triggers == "off", index=key.index_oid,
         )
-        reasons = (*found, *endgame.obstacles(session, key))
+        reasons = (*found, *endgame.obstacles(session))
         if known is None and execute:
             need = disk_need(nearby, pointing, plan.losers, key.index_oid)
             short = disk_obstacle(session, need, assumed=assume_disk)

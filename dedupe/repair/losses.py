@@ -132,6 +132,14 @@ class _Following:
         self._file = file
         self._telling = telling
         self._unread = unread
+        relations = references.relations
+        #: what a reference says: the column, by the reference's number
+        self._columns = {
+            r.number: f"{relations[r.child].label}.{r.columns[0]}" for r in references.references
+        }
+        # Two references may be of one column, which a row empties once.
+        first = {text: number for number, text in reversed(self._columns.items())}
+        self._said = {number: first[text] for number, text in self._columns.items()}
 
     def follow(self, policy: int) -> None:
         """Find all that goes by a policy."""
@@ -161,7 +169,8 @@ class _Following:
             "SELECT s.loser FROM survivor s JOIN gone g ON g.relid = s.relid AND g.place = s.place"
             " WHERE g.level > 0 ORDER BY 1"
         )
-        counted, said = _Counted(gone, self._labels), _Counted(emptied, self._columns)
+        labels = {oid: one.label for oid, one in self._references.relations.items()}
+        counted, said = _Counted(gone, labels), _Counted(emptied, self._columns)
         next_going = next(going, None)
         both = merge(self._plan.decisions(), self._plan.later(), key=lambda one: one.group)
         decided = (one for one in both if one.policy == policy)
@@ -174,19 +183,6 @@ class _Following:
                 policy=policy, group=decision.group, row=row, survivor=decision.survivor,
                 survivor_goes=goes, gone=counted.of(number), emptied=said.of(number),
             )
-
-    @property
-    def _labels(self) -> dict[int, str]:
-        return {oid: one.label for oid, one in self._references.relations.items()}
-
-    @property
-    def _columns(self) -> dict[int, str]:
-        """Name the column of each reference, by the reference's number."""
-        relations = self._references.relations
-        return {
-            r.number: f"{relations[r.child].label}.{r.columns[0]}"
-            for r in self._references.references
-        }
 
     def _enter_losers(self, policy: int, level: int) -> None:
         """Note the rows that go by a policy of the plan."""
@@ -260,8 +256,6 @@ class _Following:
         """Find what points at rows of a level by a reference; tell whether more rows go."""
         relations = self._references.relations
         parent, child = relations[r.parent], relations[r.child]
-        # Two references may be of one column, which a row empties once.
-        said = next(n for n, text in self._columns.items() if text == self._columns[r.number])
         before = self._file.total_changes
         for piece in self._pieces(parent, level):
             self._telling.check_stop()
@@ -285,7 +279,7 @@ class _Following:
             else:
                 self._file.executemany(
                     "INSERT OR IGNORE INTO emptied VALUES (?, ?, ?, ?)",
-                    ((relid, place, said, n) for n, relid, place in found),
+                    ((relid, place, self._said[r.number], n) for n, relid, place in found),
                 )
         return r.on_loss == "delete" and self._file.total_changes > before
 
