@@ -11,6 +11,7 @@ from ..errors import (
     LocalStorageError,
     NotARunDirectory,
     RefusedError,
+    RunDirectoryDamaged,
     RunMismatch,
     UsageError,
 )
@@ -171,17 +172,25 @@ def finished_steps(place: str | Path, session: Session) -> tuple[StepState, ...]
 
 def counter_runs(place: str | Path) -> list[str]:
     """List the runs that counters of a recipe's directory are journaled under, older ones first."""
-    return [run for runs in _counters(place).values() for run in runs]
+    return [run for runs in read_counters(place).values() for run in runs]
 
 
 def current_counter_runs(place: str | Path) -> list[str]:
     """List, of each table of counters, the last of its runs."""
-    return [runs[-1] for runs in _counters(place).values()]
+    return [runs[-1] for runs in read_counters(place).values() if runs]
 
 
-def _counters(place: str | Path) -> dict[str, list[str]]:
+def read_counters(place: str | Path) -> dict[str, list[str]]:
+    """Read the runs of each table of counters. Raises RunDirectoryDamaged."""
     file = Path(place) / COUNTERS_FILE
-    return dict(read_file(file)) if file.exists() else {}
+    found = read_file(file) if file.exists() else {}
+    if not isinstance(found, dict) or not all(isinstance(runs, list) for runs in found.values()):
+        raise RunDirectoryDamaged(
+            f"{file} is damaged, or another version of pgmend wrote it",
+            hint="Go on with the pgmend that wrote it, or name another directory with --run.",
+            path=file,
+        )
+    return found
 
 
 def recipe_finished(place: str | Path, db: Connectable) -> bool:

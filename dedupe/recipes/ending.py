@@ -16,7 +16,7 @@ from ..session import Session
 from ..surroundings import Surroundings
 from ..table import quoted
 from ..writer import Writer
-from .begun import COUNTERS_FILE, VIEWS_FILE
+from .begun import COUNTERS_FILE, VIEWS_FILE, read_counters
 from .counting import recount
 from .files import read_file, write_file
 from .fitting import Fit
@@ -99,15 +99,14 @@ def _recount(
         return 0
     by_table = attrgetter("table", "key")
     tables = [list(some) for _, some in groupby(sorted(counting, key=by_table), by_table)]
-    file = path / COUNTERS_FILE
-    names: dict[str, list[str]] = read_file(file) if file.exists() else {}
+    names = read_counters(path)
     for table in dict.fromkeys(some[0].table for some in tables):
         mine = names.setdefault(table, [])
         known = journal.find_run(writer, mine[-1]) if mine else None
         # What was taken back stays so in the journal: it is counted again under another name.
         if not mine or (known is not None and known.state not in {"repairing", "repaired"}):
             mine.append(secrets.token_hex(8))
-    write_file(file, names)
+    write_file(path / COUNTERS_FILE, names)
     around = Surroundings(writer)
     return sum(
         recount(writer, around, some, runs, names[some[0].table][-1], reason, survey)
