@@ -125,52 +125,53 @@ class _Asking:
         _forget_typed()
         result: RecipeResult | None = shown
         seen: set[str] = set()
-        # Which groups wait for a choice is known once the questions are answered.
+        # What is open, and what goes by it, is known anew after each answer.
         while result is not None:
             open_now = [
                 one for one in result.undecided if not one.choice and one.id not in seen
             ]
             if not open_now:
                 break
-            before = self._deciding.answered
-            for one in open_now:
-                seen.add(one.id)
-                if not self._answered(one, result):
-                    return None
-            if self._deciding.answered != before:
-                result = self._carry(self._deciding.decisions, False)
+            seen.add(open_now[0].id)
+            result = self._answered(open_now[0], result)
         if result is None:
             return None
         before = self._deciding.answered
         self._choices(result)
         self._say("")
         answers = counted(self._deciding.answered, "answer")
-        self._say(f"{answers} kept in {self._deciding.path}, {self._skipped:,} skipped.")
+        where = f" in {self._deciding.path}" if self._deciding.answered else ""
+        self._say(f"{answers} kept{where}, {self._skipped:,} skipped.")
         if again and self._deciding.answered != before:
             return self._carry(self._deciding.decisions, False)
         return result
 
-    def _answered(self, one: Undecided, result: RecipeResult) -> bool:
-        """Ask one question until its answer is kept or it is skipped; False: it was stopped."""
+    def _answered(self, one: Undecided, result: RecipeResult) -> RecipeResult | None:
+        """Ask one question until its answer is kept or it is skipped; return what would be done.
+
+        None: that was stopped.
+        """
         (question,) = (known for known in self._deciding.recipe.questions if known.id == one.id)
         told = [losses for losses in result.losses if one.id in losses.answered]
+        tried = False
         while True:
             with owned_directory(self._deciding.place):
                 said = self._question(question, one.groups, told)
             if said is None:
                 self._skipped += 1
-                return True
-            if said != question.default:
-                # What would go by this answer, nobody has seen yet.
-                decisions = self._deciding.decisions.with_answer(one.id, said)
-                trial = self._carry(decisions, False)
-                if trial is None:
-                    return False
-                lost = [losses for losses in trial.losses if one.id in losses.answered]
-                if lost and not self._sure(lost):
-                    continue
+                # What was tried must not stay in the directory.
+                return self._carry(self._deciding.decisions, False) if tried else result
+            decisions = self._deciding.decisions.with_answer(one.id, said)
+            trial = self._carry(decisions, False)
+            if trial is None:
+                return None
+            tried = True
+            lost = [losses for losses in trial.losses if one.id in losses.answered]
+            # Of the default it was shown with the question.
+            if lost and lost != told and not self._sure(lost):
+                continue
             self._deciding.answer(one.id, said)
-            return True
+            return trial
 
     def _question(
         self, question: Question, groups: int, losses: Sequence[Losses]

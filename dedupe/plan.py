@@ -291,6 +291,14 @@ class Plan:
         finally:
             connection.close()
 
+    def later_ranks(self, group: int) -> Iterator[tuple[int, list[int]]]:
+        """Give policy and places of what ``later`` says of a group. Raises PlanError."""
+        rows = self._rows(
+            "SELECT policy, member FROM later WHERE number = ? ORDER BY policy, ordinal", (group,)
+        )
+        for policy, members in groupby(rows, key=lambda row: int(row[0])):
+            yield policy, [int(member) for _, member in members]
+
     def merged(self) -> Iterator[tuple[int, str, str | None]]:
         """Stream (group, column, the survivor's new value) of what callables merged.
 

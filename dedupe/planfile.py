@@ -69,7 +69,7 @@ def import_plan(run: Run, stream: TextIO, form: Form = "jsonl") -> Plan:
         )
     digest = hashlib.sha256(f"{plan.fingerprint}\n".encode())
     facts = plan.facts()
-    shares = [[0, 0] for _ in plan.policies]
+    shares, ahead = ([[0, 0] for _ in plan.policies] for _ in range(2))
     # An empty name is a database in a temporary file.
     with sqlite3.connect("") as store:
         store.execute("CREATE TABLE line (grp INTEGER, keep INTEGER, place TEXT, number INTEGER)")
@@ -96,6 +96,10 @@ def import_plan(run: Run, stream: TextIO, form: Form = "jsonl") -> Plan:
                 shares[decision.policy][1] += len(ranked) - 1
                 digest.update(f"{decision.group} {ranked}\n".encode())
                 yield Ranking(decision.group, ranked, {}, decision.policy)
+                for policy, members in plan.later_ranks(decision.group):
+                    ahead[policy][0] += 1
+                    ahead[policy][1] += len(members) - 1
+                    yield Ranking(decision.group, members, {}, policy, later=True)
                 wanted = next(edited, None)
             if wanted is not None:
                 raise PlanError(
@@ -104,9 +108,7 @@ def import_plan(run: Run, stream: TextIO, form: Form = "jsonl") -> Plan:
                     path=run.path,
                 )
             groups, losers = (sum(column) for column in zip(*shares, strict=True))
-            # What the file says may leave other rows for the next round.
-            later = [[0, 0] for _ in shares]
-            facts.update(groups=groups, losers=losers, shares=shares, later_shares=later)
+            facts.update(groups=groups, losers=losers, shares=shares, later_shares=ahead)
             facts["left_out"] = facts["left_out"] + plan.groups - groups
             facts["fingerprint"] = digest.hexdigest()
 

@@ -117,8 +117,9 @@ class Planner:
                     continue
                 # Whoever is left of the group is decided about in the next round.
                 self._parted += not later
-                left = [one for one in members if one[0] == places[0] or one[0] in others]
-                self._otherwise.add(number, left, later=True)
+                if self._policy.loser.action != "report":
+                    left = [one for one in members if one[0] == places[0] or one[0] in others]
+                    self._otherwise.add(number, left, later=True)
             if self._counted(len(places), whole=whole, apart=number in apart, later=later):
                 yield Ranking(number, places, merged.get(number, {}), self._number, later)
         if self._otherwise is not None:

@@ -42,6 +42,8 @@ class Writer(Session):
 
     def __init__(self, connection: psycopg.Connection[Any], name: str) -> None:
         super().__init__(connection, name)
+        #: whether a savepoint is open: rows have its transaction's number then, not the outer one
+        self.nested = False
         self._pins.update(WRITING)
         with translated():
             # Plans of foreign-key checks are made once a session and kept, so what they
@@ -78,6 +80,7 @@ class Writer(Session):
     def _savepoint(self, settings: Mapping[str, str] | None) -> Iterator[None]:
         """Run the block between a savepoint and its release."""
         self.rows("SAVEPOINT pgmend")
+        outer, self.nested = self.nested, True
         try:
             if settings:
                 self.set_local(settings)
@@ -86,6 +89,8 @@ class Writer(Session):
             if not self.connection.closed:
                 self.rows("ROLLBACK TO SAVEPOINT pgmend")
             raise
+        finally:
+            self.nested = outer
         self.rows("RELEASE SAVEPOINT pgmend")
 
     def count(self, statement: str, params: Sequence[object] = ()) -> int:

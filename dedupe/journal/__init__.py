@@ -7,6 +7,7 @@ the change that it describes.
 from __future__ import annotations
 
 from .reading import (
+    MAKE_PLAIN,
     JournalRun,
     KnownRun,
     column_places,
@@ -18,6 +19,7 @@ from .reading import (
     known_run,
     last_deletion,
     last_entry,
+    undo_begun,
 )
 from .tables import SCHEMA, database_of, ensure, exists, standing, things_in_schema
 from .writing import (
@@ -35,6 +37,7 @@ from .writing import (
 )
 
 __all__ = [
+    "MAKE_PLAIN",
     "SCHEMA",
     "JournalRun",
     "KnownRun",
@@ -62,5 +65,6 @@ __all__ = [
     "tell",
     "things_in_schema",
     "told",
+    "undo_begun",
     "value",
 ]

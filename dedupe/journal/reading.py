@@ -17,6 +17,9 @@ from ..session import Session
 from ..table import quoted
 from .tables import SCHEMA, exists, standing
 
+#: the event that an undo is about to make the key's index a plain one
+MAKE_PLAIN = "make plain"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownRun:
@@ -74,6 +77,18 @@ def find_run(session: Session, run: str) -> KnownRun | None:
 def is_unfinished(known: KnownRun | None) -> bool:
     """Tell whether a repair has not begun, or not come to its end."""
     return known is None or known.state == "repairing"
+
+
+def undo_begun(session: Session, known: KnownRun) -> bool:
+    """Tell whether an undo of a repair has begun, in whole or in part."""
+    if known.state in {"undoing", "undone"}:
+        return True
+    (found,) = session.row(
+        f"SELECT EXISTS (SELECT FROM {SCHEMA}.event WHERE run = $1::text AND kind = $2::text)"
+        f" OR EXISTS (SELECT FROM {SCHEMA}.entry WHERE run = $1::text AND undone)",
+        [known.id, MAKE_PLAIN],
+    )
+    return bool(found)
 
 
 def _facts(row: tuple[Any, ...]) -> dict[str, Any]:

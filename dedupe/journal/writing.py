@@ -168,6 +168,13 @@ def enter_batch(
 
     Only inside ``writing``, in the transaction of its changes.
     """
+    if writer.nested:
+        # Between savepoints the rows have the number that their entries have themselves.
+        writer.rows(
+            f"UPDATE {SCHEMA}.entry SET version = xmin::text WHERE run = $1::text"
+            " AND batch = $2::int4 AND version = pg_catalog.pg_current_xact_id()::xid::text",
+            [run, number],
+        )
     writer.rows(
         f"INSERT INTO {SCHEMA}.batch (run, number, round, groups, deleted, changed, at, seconds,"
         " heaps) VALUES ($1, $2, $3, $4, $5, $6, pg_catalog.now(), $7,"

@@ -15,7 +15,8 @@ from ..errors import (
     RunMismatch,
     UsageError,
 )
-from ..journal import KnownRun, database_of, find_run, is_unfinished
+from ..journal import KnownRun, database_of, find_run, is_unfinished, undo_begun
+from ..repair.taking import count_skipped
 from ..scan.checkpoint import STATE_FILE
 from ..scan.directory import plain_name
 from ..scan.identity import check_server, read_server
@@ -55,6 +56,10 @@ class StepState:
     known: KnownRun | None
     #: whether there was nothing to repair, and its index was built anew
     rebuilt: bool
+    #: whether an undo of its repair has begun
+    undoing: bool
+    #: groups that its last round left
+    left: int
 
     @property
     def pending(self) -> bool:
@@ -136,19 +141,22 @@ def step_states(place: str | Path, session: Session) -> tuple[StepState, ...]:
     runs = {run.path.name: run for run in step_runs(path)}
     return tuple(
         StepState(
-            id=key["id"], run=run, index=key["index"], known=find_run(session, run.id),
+            id=key["id"], run=run, index=key["index"], known=known,
             rebuilt=(run.path / REBUILT_FILE).exists(),
+            undoing=known is not None and undo_begun(session, known),
+            left=0 if known is None else count_skipped(session, known.id, known.round),
         )
         for key in (read_file(path / KEYS_FILE) if runs else ())
         if (run := runs.get(plain_name(key["id"]))) is not None
+        for known in (find_run(session, run.id),)
     )
 
 
 def check_not_taken_back(place: str | Path, states: Sequence[StepState]) -> None:
     """Raise RefusedError where steps of a recipe were taken back: their rows have new addresses."""
-    undone = [one.id for one in states if one.taken_back]
+    undone = [one.id for one in states if one.undoing]
     if undone:
-        whole = len(undone) == sum(one.known is not None for one in states)
+        whole = all(one.taken_back for one in states if one.known is not None)
         raise RefusedError(
             f"the recipe in {place} was taken back"
             + ("" if whole else f" in part ({', '.join(undone)})"),

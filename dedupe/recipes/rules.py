@@ -40,7 +40,10 @@ class Going:
 
 
 def going_by(around: Surroundings, plan: Plan) -> Iterator[Going]:
-    """Give what goes for good by a plan, up to 10,000 rows a policy. Reads the plan alone."""
+    """Give what goes for good by a plan. Reads the plan alone.
+
+    Up to 10,000 rows a policy; of more there are no ``ids``.
+    """
     table = around.relation(known_key(around, plan.run, plan.key).table_oid)
     if len(table.pk) != 1 or kind_of(table, table.pk[0]) is None:
         return
@@ -49,9 +52,12 @@ def going_by(around: Surroundings, plan: Plan) -> Iterator[Going]:
             continue
         rows = (json.loads(as_text(row[5])) for _, row in plan.losers_of(number))
         ids = tuple(one for (one,) in islice(rows, _MOST_GOING + 1))
-        if 0 < len(ids) <= _MOST_GOING:
+        if ids:
             yield Going(
-                table=table.oid, pk=table.pk[0], ids=ids, losing=frozenset(policy.accept_loss)
+                table=table.oid,
+                pk=table.pk[0],
+                ids=ids if len(ids) <= _MOST_GOING else (),
+                losing=frozenset(policy.accept_loss),
             )
 
 
@@ -65,7 +71,7 @@ def policies_of(
 ) -> tuple[Policy, ...]:
     """Return the policies of a step, the first that a group fits being the one it belongs to.
 
-    A row that hangs on one of ``going`` stays only where no other of its group can: what was
+    A row that references one of ``going`` stays only where no other of its group can: what was
     merged into it would go with it. Columns, tables and references that the schema does not have
     are left out. Reads the catalogs. Raises RecipeError (rows are chosen in a table without a
     primary key) and what ``load_references`` raises.
@@ -80,9 +86,9 @@ def policies_of(
 def _hanging(
     around: Surroundings, key: ResolvedKey, going: Sequence[Going]
 ) -> Iterator[Keep]:
-    """Write the rules by which rows come last that hang on rows that go for good."""
+    """Write the rules by which rows come last that reference rows that go for good."""
     relation = around.relation(key.table_oid)
-    for one in going:
+    for one in (one for one in going if one.ids):
         for r in around.foreign_keys(one.table):
             named = {f"{name}.{r.columns[0]}" for name in (relation.name, relation.label)}
             hangs = r.on_delete != "SET NULL" and r.parent_columns == (one.pk,)

@@ -151,13 +151,14 @@ def run_recipe(
             if work.finish():
                 fit = fit_recipe(database, recipe)
         keys = work.keys(fit)
-        runs = work.runs(keys, work.scans(keys))
+        runs = work.runs(keys, work.scans(keys, begun=begun))
         plans, long = _planned(database, work, fit, runs)
         check_chosen(fit, work.decisions, plans)
         undecided = () if defaults else list_undecided(fit, work.decisions, plans)
         obstacles = work.obstacles(plans)
         listing = work.telling("losses")
         losses, unread = find_losses(work.around, fit, work.decisions, plans, listing)
+        unread = (*work.notes, *unread)
         if execute:
             # The scans may have taken hours, in which somebody came back.
             before = look(database, recipe, redis=asked, live=live)
@@ -313,7 +314,7 @@ def _shown(key: RecipeKey, plan: Plan, state: StepState | None) -> StepResult:
     """Say what would be done for a key, or what an earlier call has done."""
     known = state.known if state is not None else None
     if known is not None and known.state in {"repaired", "left"}:
-        left = plan.groups - known.groups if known.state == "left" else 0
+        left = state.left if state is not None and known.state == "left" else 0
         status: Literal["repaired", "left"] = "left" if known.state == "left" else "repaired"
         return step_result(key, plan, status=status, repaired=known.groups, left=left)
     sound = (state is not None and state.rebuilt) or not (plan.groups or plan.changed)

@@ -24,10 +24,11 @@ from ..repair.result import Result
 from ..repair.survey import Survey
 from ..repair.telling import Telling, stopped
 from ..repair.uniqueindex import is_set_aside, set_aside
-from ..scan.checkpoint import sync_directory
-from ..scan.directory import PLAN_FILE, plain_name
+from ..scan.checkpoint import STATE_FILE, sync_directory
+from ..scan.directory import PLAN_FILE, empty, plain_name
 from ..scan.keys import usable_keys
 from ..scan.options import Options
+from ..scan.owner import owned
 from ..scan.pace import MEMORY_MIN, parse_size
 from ..scan.run import Run
 from ..scan.scanner import scan
@@ -39,6 +40,7 @@ from .files import read_file, write_file
 from .fitting import Fit
 from .keys import RecipeKey, keys_of
 from .labels import comment_of, labelled
+from .losses import LOSSES_FILE
 from .recipe import Counter, Recipe
 from .rules import Going, cases_of, going_by, policies_of, policies_otherwise
 from .stepresult import StepResult, step_result
@@ -86,6 +88,8 @@ class Work:
         #: by which indexes the repairs may go, and for which ids
         self._survey = Survey()
         self._known: Surroundings | None = None
+        #: what a person should know of the plans
+        self.notes: list[str] = []
 
     def close(self) -> None:
         """Close the session that the catalogs were read in."""
@@ -128,12 +132,17 @@ class Work:
             for one in read_file(file)
         ]
 
-    def scans(self, keys: list[RecipeKey]) -> Mapping[str, tuple[Run, list[MatchKey]]]:
+    def scans(
+        self, keys: list[RecipeKey], *, begun: bool
+    ) -> Mapping[str, tuple[Run, list[MatchKey]]]:
         """Scan every table once for all of its keys; what is scanned already stays.
 
-        Small tables several at a time, which share the memory: of these little of the time is
-        reading.
+        But for tables of steps that ask, or let rows go for good: until the repairs have begun
+        these are scanned by each call, so that what is asked and told is how it is now. Small
+        tables several at a time, which share the memory: of these little of the time is reading.
         """
+        if not begun:
+            self._forget_asking(keys)
         Options.of(order="auto", jobs=self._jobs, memory=self._memory, nice=self._nice)
         around = self.around
         asked: dict[str, list[MatchKey]] = {}
@@ -156,6 +165,27 @@ class Work:
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+
+    def _forget_asking(self, keys: list[RecipeKey]) -> None:
+        """Forget what earlier calls found in tables of steps that ask or let rows go for good."""
+        tables = {
+            key.table
+            for key in keys
+            if key.step is not None
+            for case in key.step.cases
+            if case.answered or case.choice or case.accept_loss
+        }
+        for table in tables:
+            path = self._path / "scans" / plain_name(table)
+            if not (path / STATE_FILE).exists() or Run.open(path).status is not RunStatus.FINISHED:
+                continue
+            # First what was made of the scan: a call that is cut off here makes it again.
+            steps = [key.id for key in keys if key.table == table]
+            for place in (*(self._path / "steps" / plain_name(one) for one in steps), path):
+                if place.is_dir():
+                    with owned(place):
+                        (place / LOSSES_FILE).unlink(missing_ok=True)
+                        empty(place)
 
     def _scan(
         self, table: str, asked: list[MatchKey], jobs: int, memory: int | str
@@ -209,6 +239,11 @@ class Work:
             made[key.id] = self._plan(fit, key, run, going)
             if key.id in losing:
                 going += going_by(self.around, made[key.id])
+                if any(not one.ids for one in going):
+                    self.notes.append(
+                        f"so many rows of {key.table} go for good that of duplicates of other keys"
+                        " it was not looked at whether they reference one of these"
+                    )
         return [(key, made[key.id]) for key, _ in keys]
 
     def _plan(self, fit: Fit, key: RecipeKey, run: Run, going: Sequence[Going]) -> Plan:

@@ -22,6 +22,10 @@ _SAME_NUMBER = (
     f" FROM {SCHEMA}.work n JOIN {SCHEMA}.work o ON o.run = n.run AND o.round < n.round"
     " AND o.relid = n.relid AND o.place = n.place AND o.version = n.version"
     f" JOIN {SCHEMA}.skipped k ON k.run = o.run AND k.round = o.round AND k.grp = o.grp"
+    # In a heap that was rewritten meanwhile an address means another row.
+    f" JOIN {SCHEMA}.heap a ON a.run = o.run AND a.round = o.round AND a.relid = o.relid"
+    f" JOIN {SCHEMA}.heap b ON b.run = n.run AND b.round = n.round AND b.relid = n.relid"
+    " AND b.filenode = a.filenode"
     " WHERE n.run = $1::text AND n.round = $2::int4 GROUP BY n.grp)"
     f" UPDATE {SCHEMA}.{{table}} t SET grp = m.was FROM m"
     " WHERE t.run = $1::text AND t.round = $2::int4 AND t.grp = m.now"

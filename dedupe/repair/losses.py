@@ -47,6 +47,10 @@ CREATE TABLE gone (
 CREATE TABLE emptied (
     relid INTEGER NOT NULL, place TEXT NOT NULL, said INTEGER NOT NULL, loser INTEGER NOT NULL,
     PRIMARY KEY (relid, place, said)) WITHOUT ROWID;
+-- Losers of the plan's other policies, and the rows that take what points at them.
+CREATE TABLE merged (
+    relid INTEGER NOT NULL, place TEXT NOT NULL, into_relid INTEGER NOT NULL,
+    into_place TEXT NOT NULL, PRIMARY KEY (relid, place)) WITHOUT ROWID;
 CREATE TABLE survivor (loser INTEGER PRIMARY KEY, relid INTEGER NOT NULL, place TEXT NOT NULL);
 """
 
@@ -148,6 +152,7 @@ class _Following:
             if other != policy and rules.loser.action == "delete":
                 self._enter_losers(other, -1)
         level, more = 0, True
+        self._take_merged(0)
         while more:
             more = False
             for r in self._references.references:
@@ -155,6 +160,22 @@ class _Following:
                 if level > 0 or (r.lose and not r.twin):
                     more = self._follow_one(r, level) or more
             level += 1
+            more = self._take_merged(level) or more
+
+    def _take_merged(self, level: int) -> bool:
+        """Let what is merged into rows that go on a level go with them; tell whether any does."""
+        more = False
+        while self._file.execute(
+            "UPDATE gone SET level = ?1, loser = (SELECT g.loser FROM merged m JOIN gone g"
+            " ON g.relid = m.into_relid AND g.place = m.into_place"
+            " WHERE m.relid = gone.relid AND m.place = gone.place)"
+            " WHERE level = -1 AND EXISTS (SELECT 1 FROM merged m JOIN gone g"
+            " ON g.relid = m.into_relid AND g.place = m.into_place"
+            " WHERE m.relid = gone.relid AND m.place = gone.place AND g.level = ?1)",
+            (level,),
+        ).rowcount:
+            more = True
+        return more
 
     def losses(self, policy: int) -> Iterator[Loss]:
         """Stream what was found, loser by loser."""
@@ -195,6 +216,14 @@ class _Following:
                 self._file.executemany(
                     "INSERT INTO survivor VALUES (?, ?, ?)",
                     ((n, leaves[kept[2]][0], kept[3]) for n, (kept, _) in piece),
+                )
+            else:
+                self._file.executemany(
+                    "INSERT OR IGNORE INTO merged VALUES (?, ?, ?, ?)",
+                    (
+                        (leaves[row[2]][0], row[3], leaves[kept[2]][0], kept[3])
+                        for _, (kept, row) in piece
+                    ),
                 )
             there = [*self._as_planned([(n, row) for n, (_, row) in piece])]
             known = {n for n, *_ in there}

@@ -141,7 +141,7 @@ class Undoer:
     def _make_room(self, drop: Sequence[str]) -> tuple[str, ...]:
         """Make the unique index a plain one, so that duplicates can come back."""
         writer = self._writer
-        begun = journal.told(writer, self._run, "make plain")
+        begun = journal.told(writer, self._run, journal.MAKE_PLAIN)
         if begun is None and not writer.rows(
             f"SELECT 1 FROM {SCHEMA}.entry e WHERE e.run = $1::text AND {standing('e')} LIMIT 1",
             [self._run],
@@ -159,7 +159,7 @@ class Undoer:
         # Nothing is entered as begun that is refused.
         check_drops(writer, index, drop)
         facts = {"oid": index, "restore": statements}
-        journal.tell(writer, self._run, "make plain", json.dumps(facts))
+        journal.tell(writer, self._run, journal.MAKE_PLAIN, json.dumps(facts))
         make_plain(writer, index, drop, self._telling.say)
         return statements
 

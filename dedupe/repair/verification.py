@@ -82,6 +82,8 @@ def verify(
     with database.open("pgmend verify") as session:
         telling.phase("proving the index")
         _check_index(session, key, checks, findings)
+        if journal.undo_begun(session, known):
+            findings.append("it was taken back in part, and the key's index may be a plain one")
     return Verification(
         run_id=run_id,
         groups=groups,

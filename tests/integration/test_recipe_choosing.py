@@ -348,13 +348,19 @@ def test_a_table_without_a_primary_key_takes_the_default(
 def test_a_plan_of_another_schema_is_refused(
     database: str, club: Connection, place: Path
 ) -> None:
-    """Scenario: a case counts only while a table is there, which goes after the plan."""
+    """Scenario: a case counts only while a table is there, which goes after the plan.
+    Outcome: another look plans anew; once it has begun, the plan is not read by other cases.
+    """
     text = TEXT.replace('choice = "members"\n', 'choice = "members"\nneeds = ["visits"]\n')
     gated = read_recipe(text, "club.toml")
-    look(gated, place, database)
+    shown, begun = place / "shown", place / "begun"
+    assert len(look(gated, shown, database)[1]) == 3
+    run_recipe(gated, begun, database, live=True, defaults=True, execute=True, reason="x")
+    (begun / "finished").unlink()
     club.execute("DROP TABLE visits")
-    with pytest.raises(RunMismatch, match="was made for 2 cases"):
-        look(gated, place, database)
+    assert look(gated, shown, database)[1] == []
+    with pytest.raises(RunMismatch, match="was made for 2 cases, and 1 count"):
+        look(gated, begun, database)
 
 
 def test_local_accounts_of_mastodon(database: str, db: Connection, place: Path) -> None:
