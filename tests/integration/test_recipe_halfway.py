@@ -416,3 +416,23 @@ def test_a_sign_that_is_somebody_elses_is_known(
         run_recipe(recipe, tmp_path / "0", database, live=True)
     (tmp_path / "disk" / "lost+found").mkdir(parents=True)
     assert run_recipe(recipe, tmp_path / "disk", database, live=True).status == "shown"
+
+
+def test_a_group_that_was_taken_back_is_known(
+    database: str, shop: Connection, recipe: Recipe, place: Path
+) -> None:
+    """Scenario: carried out whole; one group of one step is taken back, so that its index is plain.
+    Outcome: neither is it finished nor well, and it is not gone on with.
+    """
+    done = run_recipe(recipe, place, database, live=True, defaults=True, execute=True, reason="x")
+    step = next(one for one in done.steps if one.id == "people")
+    group = shop.execute("SELECT groups[1] FROM pgmend.entry WHERE run = %s", [step.run_id])
+    undo(step.path, db=database, execute=True, groups=[group.fetchall()[0][0]])
+    assert not recipe_finished(place, database)
+    (findings,) = [
+        one.verification.findings for one in verify_recipe(place, database)
+        if one.id == "people"
+    ]
+    assert any("taken back in part" in text for text in findings)
+    with pytest.raises(RefusedError, match=r"taken back in part \(people\)"):
+        run_recipe(recipe, place, database, live=True, defaults=True)

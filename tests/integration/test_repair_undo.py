@@ -18,7 +18,7 @@ from dedupe import (
     undo,
     verify,
 )
-from dedupe.errors import RefusedError, RepairStopped, UndoRefused, UnknownObject
+from dedupe.errors import RefusedError, RepairStopped, UndoRefused, UnknownObject, UsageError
 from dedupe.key import MatchKey
 from dedupe.progress import RepairProgress
 from dedupe.repair import telling
@@ -358,3 +358,25 @@ def test_a_run_that_the_journal_does_not_know(people: Shop) -> None:
     for ask in (verify, undo):
         with pytest.raises(UnknownObject, match=f"has no run {made.run.id}"):
             ask(made.run)
+
+
+def test_a_round_behind_a_lock_can_be_taken_back(people: Shop) -> None:
+    """Scenario: --lock, and a group that is repaired in the last round, which is one transaction.
+    Outcome: all of it comes back: nobody else has changed these rows.
+    """
+    made = people.planned("people_mail")
+    people.server.execute("UPDATE people SET note = 'changed' WHERE id = 12")
+    people.repaired(made, lock=True)
+    assert people.rows("SELECT count(*) FROM people") == [6]
+    undone = undo(made.run, db=people.dsn, execute=True)
+    assert (undone.status, undone.refused) == ("undone", ())
+    people.server.execute("UPDATE people SET note = 't' WHERE id = 12")
+    unchanged(people)
+
+
+def test_a_group_of_which_nothing_was_changed_is_not_taken_back(people: Shop) -> None:
+    made = people.planned("people_mail")
+    people.repaired(made)
+    with pytest.raises(UsageError, match="changed nothing of group 99"):
+        undo(made.run, db=people.dsn, execute=True, groups=[99])
+    assert people.rows("SELECT count(*) FROM people") == [6]

@@ -87,3 +87,35 @@ def test_undo_refuses_children_behind_a_rewritten_heap(
     with psycopg.connect(database) as connection:
         connection.execute("SET enable_indexscan = off; SET enable_indexonlyscan = off")
         assert connection.execute("SELECT count(*) FROM t").fetchone() == (1000,)
+
+
+def test_a_group_that_was_left_goes_on_after_its_table_was_rewritten(
+    db: Connection, database: str, tmp_path: Path
+) -> None:
+    """Scenario: a trigger refuses some groups; it is dropped, the table is rewritten, and the
+    same call is given again.
+    Outcome: all are repaired, and each group has a number of its own.
+    """
+    db.execute(
+        """
+        CREATE TABLE t (id int8 PRIMARY KEY, k text);
+        INSERT INTO t SELECT n, 'k' || n % 50 FROM generate_series(1, 100) n;
+        CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE 'not this one'; END $$;
+        CREATE TRIGGER no BEFORE DELETE ON t FOR EACH ROW WHEN (OLD.id > 80)
+            EXECUTE FUNCTION no()
+        """
+    )
+    run = scan(database, MatchKey.from_columns("t", "k"), tmp_path / "run")
+    made = plan(run, keep="oldest", db=database)
+    result = repair(made, db=database, execute=True, reason="a test")
+    assert (result.status, result.repaired, len(result.skipped)) == ("left", 30, 20)
+    db.execute("DROP TRIGGER no ON t; DELETE FROM t WHERE id = 1")
+    db.execute("VACUUM FULL t")
+    result = repair(made, db=database, execute=True, reason="a test")
+    assert (result.status, result.repaired) == ("repaired", 50)
+    assert db.execute("SELECT count(*), count(DISTINCT k) FROM t").fetchone() == (49, 49)
+    numbers = db.execute(
+        "SELECT count(DISTINCT groups) FROM pgmend.entry WHERE action = 'd'"
+    ).fetchone()
+    assert numbers == (50,)
