@@ -13,14 +13,13 @@ from .references import References
 from .relation import Relation
 from .repair.merging import check_merge
 from .repair.pointing import matches
-from .session import Session
 from .surroundings import Reference, Surroundings
 
 
 def check_policy(around: Surroundings, policy: Policy, references: References) -> None:
     """Raise PolicyError where a rule names nothing, or cannot be carried out."""
-    _check_root(around.session, policy, references.relations[references.root])
-    _check_rules(around.session, policy, references)
+    _check_root(around, policy, references.relations[references.root])
+    _check_rules(around, policy, references)
     _check_followers(around, policy, references)
     _check_lost(around, references)
 
@@ -78,7 +77,7 @@ def _referencing(
                 break
 
 
-def _check_root(session: Session, policy: Policy, root: Relation) -> None:
+def _check_root(around: Surroundings, policy: Policy, root: Relation) -> None:
     """Raise PolicyError where a rule names nothing or fits no column of the table."""
     names = {column.name for column in root.columns}
     for name, how in policy.merge.items():
@@ -87,10 +86,10 @@ def _check_root(session: Session, policy: Policy, root: Relation) -> None:
         check_merge(how, root.column(name), root)
         column = root.column(name).sql
         if how in {"min", "max"}:
-            _tried(session, root, column, f"--merge {name}={how}")
+            _tried(around, root, column, f"--merge {name}={how}")
         if how == "union":
             query = f"SELECT DISTINCT v FROM {root.source}, pg_catalog.unnest({column}) u (v)"
-            _tried_query(session, query, f"--merge {name}={how}")
+            _tried_query(around, query, f"--merge {name}={how}")
     for name in policy.loser.columns:
         if name not in names:
             raise _no_column(f"--loser {policy.loser.action}:{name}", root)
@@ -112,13 +111,13 @@ def _check_root(session: Session, policy: Policy, root: Relation) -> None:
             )
         if keep.by in {"oldest", "newest", "most-referenced", CHOSEN}:
             continue
-        _tried(session, root, f"({keep.by})", f"--keep {keep.by}")
+        _tried(around, root, f"({keep.by})", f"--keep {keep.by}")
     if policy.same is not None:
         query = f"SELECT 1 FROM {root.source} a, {root.source} b WHERE ({policy.same}) AND false"
-        _tried_query(session, query, "the predicate of rows that may be merged")
+        _tried_query(around, query, "the predicate of rows that may be merged")
 
 
-def _check_rules(session: Session, policy: Policy, references: References) -> None:
+def _check_rules(around: Surroundings, policy: Policy, references: References) -> None:
     """Raise PolicyError where a rule about a child or a soft reference cannot be carried out."""
     relations = references.relations
     for r in references.references:
@@ -136,16 +135,16 @@ def _check_rules(session: Session, policy: Policy, references: References) -> No
         if r.soft is None:
             continue
         _tried_query(
-            session,
+            around,
             f"SELECT 1 FROM {parent.source} p, {child.source} c"
             f" WHERE {matches(r, parent, child, 'p', 'c')}",
             f"the soft reference {r.soft.table}.{r.soft.column}",
         )
     for relation in relations.values():
         how = relation.collision
-        _check_collision_merge(session, relation, references)
+        _check_collision_merge(around, relation, references)
         if relation.keys and how.by not in {"survivor", "newest", "oldest"}:
-            _tried(session, relation, f"({how.by})", f"--on-collision {relation.name}={how.by}")
+            _tried(around, relation, f"({how.by})", f"--on-collision {relation.name}={how.by}")
     known = {name: one for one in relations.values() for name in (one.name, one.label)}
     for table, pair in policy.drop_self_pairs.items():
         if table not in known:
@@ -159,7 +158,7 @@ def _check_rules(session: Session, policy: Policy, references: References) -> No
 
 
 def _check_collision_merge(
-    session: Session, relation: Relation, references: References
+    around: Surroundings, relation: Relation, references: References
 ) -> None:
     """Raise PolicyError where a merge on a collision names or fits no column."""
     fixed = {name for r in references.of(relation.oid) for name in r.columns}
@@ -176,16 +175,19 @@ def _check_collision_merge(
                 hint="Only columns that nothing else hangs on can be merged.",
             )
         if function in {"min", "max"}:
-            _tried(session, relation, relation.column(name).sql, what)
+            _tried(around, relation, relation.column(name).sql, what)
 
 
-def _tried(session: Session, root: Relation, expression: str, what: str) -> None:
+def _tried(around: Surroundings, root: Relation, expression: str, what: str) -> None:
     query = f"SELECT 1 FROM {root.source} WHERE false ORDER BY {expression}"
-    _tried_query(session, query, what)
+    _tried_query(around, query, what)
 
 
-def _tried_query(session: Session, query: str, what: str) -> None:
+def _tried_query(around: Surroundings, query: str, what: str) -> None:
     """Have the server read a statement of the user's; raises PolicyError with its words."""
+    if query in around.tried:
+        return
+    session = around.session
     try:
         with session.transaction(settings={"search_path": session.own_search_path}):
             session.rows(f"EXPLAIN {query}")
@@ -194,6 +196,7 @@ def _tried_query(session: Session, query: str, what: str) -> None:
             f"{what} cannot be evaluated: {error.message}",
             hint="Names are those of the table's columns.",
         ) from error
+    around.tried.add(query)
 
 
 def _no_column(what: str, root: Relation) -> PolicyError:

@@ -80,6 +80,8 @@ class Surroundings:
         self._keys: dict[str, ResolvedKey] = {}
         #: keys of runs, by the run's id and the key's number in it
         self.run_keys: dict[tuple[str, int], ResolvedKey] = {}
+        #: statements of users that the server could read
+        self.tried: set[str] = set()
         #: of a child, the columns of a reference, and what is declared of it: the name of an
         #: index that finds its rows, if there is one
         self.finding: dict[tuple[int, tuple[str, ...], SoftReference | None], str | None] = {}

@@ -11,6 +11,7 @@ https://www.postgresql.org/docs/current/functions-info.html (pg_get_indexdef)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from ..errors import (
@@ -165,13 +166,16 @@ def index_source(
 def _under_path(catalog: Catalog, index: Index, path: str) -> Source:
     """Read the index's expressions and predicate under a path, and try them on a row."""
     session = catalog.session
-    with session.transaction(settings={"search_path": path}):
+    # The empty one is a session's own.
+    under = session.transaction(settings={"search_path": path}) if path else nullcontext()
+    with under:
         columns = session.rows(
             """
             SELECT k.attnum <> 0, a.atttypid::int8,
                    pg_catalog.format_type(a.atttypid, a.atttypmod),
                    CASE WHEN k.attnum <> 0 THEN a.attname
-                        ELSE pg_catalog.pg_get_indexdef($1::oid, k.n::int4, false) END
+                        ELSE pg_catalog.pg_get_indexdef($1::oid, k.n::int4, false) END,
+                   pg_catalog.pg_get_expr(i.indpred, i.indrelid)
             FROM pg_catalog.pg_index i,
                  pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY k (attnum, n),
                  pg_catalog.pg_attribute a
@@ -182,12 +186,9 @@ def _under_path(catalog: Catalog, index: Index, path: str) -> Source:
             """,
             [index.oid],
         )
-        (where,) = session.row(
-            "SELECT pg_catalog.pg_get_expr(indpred, indrelid) FROM pg_catalog.pg_index"
-            " WHERE indexrelid = $1::oid",
-            [index.oid],
+        plain, types, displays, texts, (where, *_) = (
+            [*values] for values in zip(*columns, strict=True)
         )
-        plain, types, displays, texts = ([*values] for values in zip(*columns, strict=True))
         for number, type_oid in enumerate(types):
             if type_oid == _CSTRING:
                 # An index keeps an expression of type name as cstring.
