@@ -14,10 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from dedupe import Run, RunStatus, empty_run_directory, owned_directory, plain_name
+from dedupe import (
+    Run,
+    RunStatus,
+    empty_run_directory,
+    names_in_directory,
+    owned_directory,
+    plain_name,
+)
 from dedupe.errors import (
     DedupeError,
-    LocalStorageError,
     NotARunDirectory,
     RunDirectoryDamaged,
     RunMismatch,
@@ -234,17 +240,7 @@ def _place(name: str) -> str:
 
 def _make(path: Path) -> None:
     """Make the directory if it is missing; raise unless it is a list's or empty."""
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        names = {file.name for file in path.iterdir()}
-    except (FileExistsError, NotADirectoryError) as error:
-        raise _not_a_list(path) from error
-    except OSError as error:
-        raise LocalStorageError(
-            f"cannot make or read {path}: {error.strerror}",
-            hint="Name another directory with --run.",
-            path=path,
-        ) from error
+    names = names_in_directory(path, _not_a_list(path))
     if LIST not in names and not names <= {_LOCK, f"{LIST}.new"}:
         raise _not_a_list(path)
 

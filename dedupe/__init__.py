@@ -58,6 +58,7 @@ from .repair.undoing import undo
 from .repair.verification import Verification, verify
 from .scan.directory import default_run_directory, plain_name
 from .scan.directory import empty as empty_run_directory
+from .scan.directory import names_in as names_in_directory
 from .scan.keys import unique_keys, usable_keys
 from .scan.owner import is_owned as is_owned_directory
 from .scan.owner import owned as owned_directory
@@ -118,6 +119,7 @@ __all__ = [
     "journal_export",
     "journal_runs",
     "load_recipe",
+    "names_in_directory",
     "owned_directory",
     "plain_name",
     "plan",

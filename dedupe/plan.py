@@ -203,8 +203,11 @@ class Plan:
                 return
             while wanted is not None and wanted[0] == group.number:
                 number, policy, survivor = wanted
-                losers: Sequence[Member] = Losers(group.members, partial(self.places, number))
-                if table == "later" or len(group.members) <= LARGE_GROUP:
+                losers: Sequence[Member]
+                # What is looked ahead for is in memory together, whatever its size.
+                if table == "decision" and len(group.members) > LARGE_GROUP:
+                    losers = Losers(group.members, partial(self.places, number))
+                else:
                     members = list(group.members)
                     places = self._rows(
                         f"SELECT member FROM {table} WHERE number = ? AND policy = ?"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..connect import Connectable, Database, connect
 from ..errors import (
-    LocalStorageError,
     NotARunDirectory,
     RefusedError,
     RunDirectoryDamaged,
@@ -18,12 +17,12 @@ from ..errors import (
 from ..journal import KnownRun, database_of, find_run, is_unfinished, undo_begun
 from ..repair.taking import count_skipped
 from ..scan.checkpoint import STATE_FILE
-from ..scan.directory import plain_name
+from ..scan.directory import names_in, plain_name
 from ..scan.identity import check_server, read_server
 from ..scan.owner import LOCK_FILE
 from ..scan.run import Run
 from ..session import Session
-from .files import read_file
+from .files import read_file, unfinished
 
 #: which recipe a directory belongs to, and which decisions
 SIGN_FILE = "recipe.json"
@@ -77,17 +76,7 @@ def make_directory(path: Path) -> None:
 
     Raises NotARunDirectory where something else is there, RunDirectoryDamaged, LocalStorageError.
     """
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        names = {file.name for file in path.iterdir()}
-    except (FileExistsError, NotADirectoryError) as error:
-        raise _not_a_recipes(path) from error
-    except OSError as error:
-        raise LocalStorageError(
-            f"cannot make or read {path}: {error.strerror}",
-            hint="Name another directory with --run.",
-            path=path,
-        ) from error
+    names = names_in(path, _not_a_recipes(path))
     if SIGN_FILE in names:
         sign = read_file(path / SIGN_FILE)
         if not (isinstance(sign, dict) and sign.keys() >= _SIGNED):
@@ -95,7 +84,7 @@ def make_directory(path: Path) -> None:
         return
     # A first call that was killed leaves no more than a lock and half a sign; a file system of
     # its own has a directory of its own.
-    new = Path(SIGN_FILE).with_suffix(".new").name
+    new = unfinished(path / SIGN_FILE).name
     if not names <= {LOCK_FILE, new, DECISIONS_FILE, "lost+found"}:
         raise _not_a_recipes(path)
 
@@ -136,9 +125,13 @@ def journaling(place: str | Path, db: Connectable) -> Database:
 
 
 def step_states(place: str | Path, session: Session) -> tuple[StepState, ...]:
-    """List the steps in a recipe's directory that were planned, in the order of the recipe."""
+    """List the steps in a recipe's directory that were planned, in the order of the recipe.
+
+    Raises RunMismatch where they are of another database.
+    """
     path = Path(place)
     runs = {run.path.name: run for run in step_runs(path)}
+    _check_database(runs.values(), session)
     return tuple(
         StepState(
             id=key["id"], run=run, index=key["index"], known=known,
@@ -150,6 +143,21 @@ def step_states(place: str | Path, session: Session) -> tuple[StepState, ...]:
         if (run := runs.get(plain_name(key["id"]))) is not None
         for known in (find_run(session, run.id),)
     )
+
+
+def _check_database(runs: Iterable[Run], session: Session) -> None:
+    """Raise RunMismatch where the runs of steps are of another database."""
+    found = read_server(session)
+    for run in runs:
+        try:
+            check_server(run.identity.server, found)
+        except RunMismatch as error:
+            raise RunMismatch(
+                error.message,
+                hint="Connect to the database that the recipe was begun on, or name another"
+                " directory.",
+                **error.facts,
+            ) from error
 
 
 def check_not_taken_back(place: str | Path, states: Sequence[StepState]) -> None:
@@ -166,26 +174,20 @@ def check_not_taken_back(place: str | Path, states: Sequence[StepState]) -> None
         )
 
 
-def finished_steps(place: str | Path, session: Session) -> tuple[StepState, ...]:
-    """List the steps of a recipe that was carried out whole; none where anything is left."""
+def is_finished(place: str | Path, states: Sequence[StepState], session: Session) -> bool:
+    """Tell whether a recipe of these steps was carried out whole."""
     if not (Path(place) / FINISHED_FILE).exists():
-        return ()
-    states = step_states(place, session)
+        return False
     runs = [one.known for one in states if not one.rebuilt]
-    counters = [find_run(session, run) for run in current_counter_runs(place)]
+    current = (runs[-1] for runs in read_counters(place).values() if runs)
     # Of counters that nothing has changed there is none.
-    runs += [known for known in counters if known is not None]
-    return states if all(known and known.state == "repaired" for known in runs) else ()
+    runs += [known for run in current if (known := find_run(session, run)) is not None]
+    return all(known and known.state == "repaired" for known in runs)
 
 
 def counter_runs(place: str | Path) -> list[str]:
     """List the runs that counters of a recipe's directory are journaled under, older ones first."""
     return [run for runs in read_counters(place).values() for run in runs]
-
-
-def current_counter_runs(place: str | Path) -> list[str]:
-    """List, of each table of counters, the last of its runs."""
-    return [runs[-1] for runs in read_counters(place).values() if runs]
 
 
 def read_counters(place: str | Path) -> dict[str, list[str]]:
@@ -204,27 +206,12 @@ def read_counters(place: str | Path) -> dict[str, list[str]]:
 def recipe_finished(place: str | Path, db: Connectable) -> bool:
     """Tell whether a recipe was carried out whole, so that ``run_recipe`` changes nothing more.
 
-    Raises what ``journaling`` and the driver raise.
+    Raises what ``journaling`` and ``step_states`` raise.
     """
     if not (Path(place) / FINISHED_FILE).exists():
         return False
     with journaling(place, db).open("pgmend recipe") as session:
-        return bool(finished_steps(place, session))
-
-
-def check_database(place: str | Path, session: Session) -> None:
-    """Raise RunMismatch where the steps in a recipe's directory are of another database."""
-    found = read_server(session)
-    for run in step_runs(place):
-        try:
-            check_server(run.identity.server, found)
-        except RunMismatch as error:
-            raise RunMismatch(
-                error.message,
-                hint="Connect to the database that the recipe was begun on, or name another"
-                " directory.",
-                **error.facts,
-            ) from error
+        return is_finished(place, step_states(place, session), session)
 
 
 def carried_out(place: str | Path, session: Session) -> tuple[StepState, ...]:
@@ -235,7 +222,6 @@ def carried_out(place: str | Path, session: Session) -> tuple[StepState, ...]:
     """
     if not (Path(place) / KEYS_FILE).exists():
         raise _not_a_recipes(Path(place))
-    check_database(place, session)
     states = step_states(place, session)
     if any(one.known or one.rebuilt for one in states):
         return states

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import LocalStorageError, RecipeError
-from ..scan.checkpoint import sync_directory
+from ..errors import RecipeError
+from .files import whole
 from .recipe import Recipe
 
 
@@ -61,26 +60,14 @@ class Decisions:
         for name, keys in self.chosen.items():
             listed = "".join(f"    {_toml(key)},\n" for key in keys)
             lines.append(f"{json.dumps(name)} = [\n{listed}]")
-        new = path.with_name(f"{path.name}.new")
         try:
-            text = "\n".join(["# What was decided; the same command reads it again.", *lines, ""])
-            data = text.encode()
-            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-                out.write(data)
-                out.flush()
-                os.fsync(out.fileno())
-            new.rename(path)
-            sync_directory(path.parent)
+            with whole(path) as out:
+                for line in ("# What was decided; the same command reads it again.", *lines):
+                    out.write(f"{line}\n")
         except UnicodeEncodeError as error:
             raise RecipeError(
                 f"cannot write a decision into {path}: its primary key is no text of Unicode",
                 hint="Name that row with --decide each time.",
-            ) from error
-        except OSError as error:
-            raise LocalStorageError(
-                f"cannot write {path}: {error.strerror}",
-                hint="Make room or mend the directory, then give the same command again.",
-                path=path,
             ) from error
 
 

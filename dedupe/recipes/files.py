@@ -1,32 +1,56 @@
-"""The small files of a recipe's directory: JSON, whole or not there."""
+"""The files of a recipe's directory: whole or not there."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ..errors import LocalStorageError, RunDirectoryDamaged
 from ..scan.checkpoint import sync_directory
 
 
-def write_file(file: Path, facts: object) -> None:
-    """Write a file of the directory: whole, or not at all. Raises LocalStorageError."""
-    new = file.with_suffix(".new")
+def unfinished(file: Path) -> Path:
+    """Return what a file is called while ``whole`` writes it."""
+    return file.with_name(f"{file.name}.new")
+
+
+@contextmanager
+def whole(file: Path) -> Iterator[TextIO]:
+    """Write a file for its owner's eyes: whole after the block, or not at all.
+
+    Raises LocalStorageError; of whatever ends the block nothing is left, but by a kill what
+    ``unfinished`` names.
+    """
+    new = unfinished(file)
     try:
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-            json.dump(facts, out)
+        with os.fdopen(
+            os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+        ) as out:
+            yield out
             out.flush()
             os.fsync(out.fileno())
         new.rename(file)
         sync_directory(file.parent)
-    except OSError as error:
+    except BaseException as error:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise LocalStorageError(
             f"cannot write {file}: {error.strerror}",
             hint="Make room or mend the directory, then give the same command again.",
             path=file,
         ) from error
+
+
+def write_file(file: Path, facts: object) -> None:
+    """Write a file of JSON, as ``whole`` does."""
+    with whole(file) as out:
+        json.dump(facts, out)
 
 
 def read_file(file: Path) -> Any:

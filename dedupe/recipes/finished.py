@@ -131,7 +131,7 @@ def undo_recipe(
     if execute:
         _check_drops(database, todo, drop_constraints)
         (path / FINISHED_FILE).unlink(missing_ok=True)
-    aside = {one.id: _set_aside(database, one, execute=execute) for one in states}
+    aside = _set_aside(database, states, execute=execute)
     results = [
         StepUndo(
             id=one.id,
@@ -206,20 +206,24 @@ class _Aside:
     before: bool = False
 
 
-def _set_aside(database: Database, step: StepState, *, execute: bool) -> _Aside:
-    """Make the index of a step plain whose duplicates were found and not repaired."""
-    if step.index is None:
-        return _Aside()
-    in_the_way = step.pending and any(key.groups for key in step.run.keys)
+def _set_aside(
+    database: Database, states: Sequence[StepState], *, execute: bool
+) -> dict[str, _Aside]:
+    """Make the indexes plain of steps whose duplicates were found and not repaired."""
+    found = dict.fromkeys((one.id for one in states), _Aside())
+    in_the_way = []
     with database.open("pgmend recipe") as session:
-        known = labelled(session, step.index)
-        found = _Aside()
-        for index, _, comment in known:
-            before = is_set_aside(comment)
-            if before or in_the_way:
-                found = _Aside(statements=unique_again(session, index), before=before)
-    if execute and in_the_way and not found.before:
+        for one in states:
+            waiting = one.pending and any(key.groups for key in one.run.keys)
+            for index, _, comment in labelled(session, one.index) if one.index else ():
+                before = is_set_aside(comment)
+                if before or waiting:
+                    statements = unique_again(session, index)
+                    found[one.id] = _Aside(statements=statements, before=before)
+                if waiting and not before:
+                    in_the_way.append(index)
+    if execute and in_the_way:
         with database.open_writer("pgmend recipe") as writer:
-            for index, *_ in known:
+            for index in in_the_way:
                 set_aside(writer, index, lambda _: None)
     return found

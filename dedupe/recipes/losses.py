@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,14 +12,14 @@ from pathlib import Path
 import msgspec
 
 from .. import journal
-from ..errors import LocalStorageError, RunDirectoryDamaged
+from ..errors import RunDirectoryDamaged
 from ..plan import Plan
 from ..repair.losses import Loss, list_losses
 from ..repair.telling import Telling
-from ..scan.checkpoint import sync_directory
 from ..scan.directory import REPAIRING_FILE
 from ..surroundings import Surroundings
 from .decisions import Decisions
+from .files import unfinished, whole
 from .fitting import Fit
 from .keys import RecipeKey
 from .rules import cases_of_plan
@@ -126,27 +125,21 @@ def _write(
     file: Path, losses: Iterator[Loss], answered: Sequence[Mapping[str, str]]
 ) -> None:
     """Write the file in one piece; none where nothing is lost."""
-    new = file.with_suffix(".new")
     first = next(losses, None)
-    try:
-        if first is None:
-            file.unlink(missing_ok=True)
-            return
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-            for loss in chain([first], losses):
-                # ASCII: a text of the database may be no text of Unicode.
-                facts = {**asdict(loss), "answered": answered[loss.policy]}
-                out.write(json.dumps(facts) + "\n")
-            out.flush()
-            os.fsync(out.fileno())
-        new.rename(file)
-        sync_directory(file.parent)
-    except OSError as error:
-        raise LocalStorageError(
-            f"cannot write {file}: {error.strerror}",
-            hint="Make room or mend the directory, then give the same command again.",
-            path=file,
-        ) from error
+    if first is None:
+        forget_losses(file.parent)
+        return
+    with whole(file) as out:
+        for loss in chain([first], losses):
+            # ASCII: a text of the database may be no text of Unicode.
+            facts = {**asdict(loss), "answered": answered[loss.policy]}
+            out.write(json.dumps(facts) + "\n")
+
+
+def forget_losses(step: Path) -> None:
+    """Remove what is listed beside a step's plan, also what a kill left of it."""
+    for file in (step / LOSSES_FILE, unfinished(step / LOSSES_FILE)):
+        file.unlink(missing_ok=True)
 
 
 def _read(file: Path) -> Iterator[tuple[Loss, Mapping[str, str]]]:

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ..connect import Connectable, Database, connect
-from ..errors import NotReady, RunInUse
+from ..errors import NotReady
 from ..plan import Plan
 from ..repair.locking import lock_recipes
 from ..scan.checkpoint import sync_directory
@@ -27,9 +27,8 @@ from ..scan.run import Run
 from .begun import (
     FINISHED_FILE,
     StepState,
-    check_database,
     check_not_taken_back,
-    finished_steps,
+    is_finished,
     journaling,
     make_directory,
     step_states,
@@ -126,7 +125,9 @@ def run_recipe(
     with ExitStack() as held:
         database = connect(db)
         make_directory(path)
-        held.enter_context(_owning(path))
+        held.enter_context(
+            owned(path, hint="Wait for it; SIGINT or SIGTERM stops it at a safe point.")
+        )
         database = held.enter_context(journaling(path, database).reusing())
         work = Work(
             database, recipe, path, decisions or Decisions(), jobs, memory, nice, on_progress,
@@ -134,14 +135,14 @@ def run_recipe(
         )
         held.callback(work.close)
         with database.open("pgmend recipe") as session:
-            check_database(path, session)
-            states = {one.id: one for one in step_states(path, session)}
-            check_not_taken_back(path, list(states.values()))
-            finished = finished_steps(path, session)
+            known = step_states(path, session)
+            check_not_taken_back(path, known)
+            finished = is_finished(path, known, session)
+        states = {one.id: one for one in known}
         fit = fit_recipe(database, recipe)
         begun = sign(path, recipe, work.decisions, executing=False)
         if finished:
-            return _as_it_is(work, fit, finished, started)
+            return _as_it_is(work, fit, states, started)
         before = look(database, recipe, redis=asked, live=live)
         if execute:
             if before.unmet:
@@ -192,22 +193,6 @@ def run_recipe(
     )
 
 
-@contextmanager
-def _owning(path: Path) -> Iterator[None]:
-    """Own a recipe's directory for the block. Raises RunInUse, LocalStorageError."""
-    try:
-        owning = ExitStack()
-        owning.enter_context(owned(path))
-    except RunInUse as error:
-        raise RunInUse(
-            error.message,
-            hint="Wait for it; SIGINT or SIGTERM stops it at a safe point.",
-            **error.facts,
-        ) from error
-    with owning:
-        yield
-
-
 def _note_finished(path: Path) -> tuple[str, ...]:
     """Note that all was carried out; where that cannot be written, return a sentence."""
     try:
@@ -220,23 +205,14 @@ def _note_finished(path: Path) -> tuple[str, ...]:
 
 
 def _as_it_is(
-    work: Work, fit: Fit, finished: Sequence[StepState], started: float
+    work: Work, fit: Fit, states: Mapping[str, StepState], started: float
 ) -> RecipeResult:
     """Return what came of a recipe that was carried out whole before."""
-    states = {one.id: one for one in finished}
     plans = [(key, Plan(states[key.id].run)) for key in work.keys(fit)]
     listing = work.telling("losses")
     losses, _ = find_losses(work.around, fit, work.decisions, plans, listing)
-    steps = []
-    for key, plan in plans:
-        known = states[key.id].known
-        steps.append(
-            step_result(key, plan, status="sound")
-            if known is None
-            else step_result(key, plan, status="repaired", repaired=known.groups)
-        )
     return _result(
-        fit, steps, losses, started,
+        fit, [_shown(key, plan, states[key.id]) for key, plan in plans], losses, started,
         status="repaired", met=Met(), undecided=(), begun=True, counted=0, already_done=True,
     )
 
@@ -312,10 +288,11 @@ def _behind(plans: list[tuple[RecipeKey, Plan]]) -> set[str]:
 
 def _shown(key: RecipeKey, plan: Plan, state: StepState | None) -> StepResult:
     """Say what would be done for a key, or what an earlier call has done."""
-    known = state.known if state is not None else None
-    if known is not None and known.state in {"repaired", "left"}:
-        left = state.left if state is not None and known.state == "left" else 0
-        status: Literal["repaired", "left"] = "left" if known.state == "left" else "repaired"
-        return step_result(key, plan, status=status, repaired=known.groups, left=left)
+    if state is not None and state.known is not None:
+        done = state.known.groups
+        if state.known.state == "repaired":
+            return step_result(key, plan, status="repaired", repaired=done)
+        if state.known.state == "left":
+            return step_result(key, plan, status="left", repaired=done, left=state.left)
     sound = (state is not None and state.rebuilt) or not (plan.groups or plan.changed)
     return step_result(key, plan, status="sound" if sound else "shown", left=plan.groups)

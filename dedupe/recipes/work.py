@@ -40,7 +40,7 @@ from .files import read_file, write_file
 from .fitting import Fit
 from .keys import RecipeKey, keys_of
 from .labels import comment_of, labelled
-from .losses import LOSSES_FILE
+from .losses import forget_losses
 from .recipe import Counter, Recipe
 from .rules import Going, cases_of, going_by, policies_of, policies_otherwise
 from .stepresult import StepResult, step_result
@@ -184,7 +184,7 @@ class Work:
             for place in (*(self._path / "steps" / plain_name(one) for one in steps), path):
                 if place.is_dir():
                     with owned(place):
-                        (place / LOSSES_FILE).unlink(missing_ok=True)
+                        forget_losses(place)
                         empty(place)
 
     def _scan(

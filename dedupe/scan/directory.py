@@ -42,22 +42,30 @@ _SIGNS = (LOCK_FILE, PAUSE_FILE, STOP_FILE)
 _RESERVE = 16 << 20
 
 
+def names_in(directory: Path, foreign: NotARunDirectory) -> set[str]:
+    """Make a directory if it is missing, for its owner alone; return the names in it.
+
+    Raises ``foreign`` where a file is in the way, LocalStorageError.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return {path.name for path in directory.iterdir()}
+    except (FileExistsError, NotADirectoryError) as error:
+        raise foreign from error
+    except OSError as error:
+        raise LocalStorageError(
+            f"cannot make or read {directory}: {error.strerror}",
+            hint="Name another directory with --run.",
+            path=directory,
+        ) from error
+
+
 def make(directory: Path) -> None:
     """Make the directory if it is missing; raise unless it is a run's or empty.
 
     Raises NotARunDirectory, LocalStorageError.
     """
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        names = {path.name for path in directory.iterdir()}
-    except (FileExistsError, NotADirectoryError) as error:
-        raise _not_a_run(directory) from error
-    except OSError as error:
-        raise LocalStorageError(
-            f"cannot make or read {directory}: {error.strerror}",
-            hint="Name another run directory with --run.",
-            path=directory,
-        ) from error
+    names = names_in(directory, _not_a_run(directory))
     # A lock and no state: whoever owned it was killed while emptying it. A lock and a
     # state that is no database any more: a run's, damaged.
     known = {*_STATE, *_SIGNS, *(_WORK if LOCK_FILE in names else ())}

@@ -26,10 +26,12 @@ _LEFTOVER_SECONDS = 5.0
 
 
 @contextmanager
-def owned(directory: Path) -> Iterator[None]:
+def owned(
+    directory: Path, *, hint: str = "Wait for it or stop it; pgmend status tells how far it is."
+) -> Iterator[None]:
     """Own a run directory for the block.
 
-    Raises RunInUse while another process owns it, LocalStorageError.
+    Raises RunInUse, with that hint, while another process owns it, LocalStorageError.
     """
     path = directory / LOCK_FILE
     try:
@@ -46,7 +48,7 @@ def owned(directory: Path) -> Iterator[None]:
             if time.monotonic() > end:
                 raise RunInUse(
                     f"another process works on {directory}",
-                    hint="Wait for it or stop it; pgmend status tells how far it is.",
+                    hint=hint,
                     path=directory,
                 )
             time.sleep(0.05)

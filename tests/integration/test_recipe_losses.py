@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from dedupe import Losses, Plan, RecipeResult, connect
+from dedupe import Loss, Losses, Plan, RecipeResult, connect
 from dedupe.errors import NotReady, RepairStopped
 from dedupe.recipes import Recipe, decide, read_recipe, run_recipe
+from dedupe.recipes import losses as listing
 from dedupe.repair.losses import list_losses
 from dedupe.repair.telling import Telling
 from dedupe.surroundings import Surroundings
@@ -419,3 +421,26 @@ def test_what_went_is_told_whatever_became_of_the_schema(
     club.execute("ALTER TABLE people RENAME code TO other")
     again = shown(recipe, place, database)
     assert [one.gone for one in again.losses] == [one.gone for one in done.losses]
+
+
+@pytest.mark.usefixtures("club")
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_was_cut_off_while_it_was_listed_is_listed_anew(
+    database: str, recipe: Recipe, place: Path, monkeypatch: pytest.MonkeyPatch, *, killed: bool
+) -> None:
+    """Scenario: a stop, or a kill, while one of the rows is in the file and the other is not."""
+    step = place / "steps" / "people"
+
+    def cut(*given: Any) -> Iterator[Loss]:
+        yield next(list_losses(*given))
+        raise RepairStopped("stopped")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(listing, "list_losses", cut)
+        with pytest.raises(RepairStopped):
+            shown(recipe, place, database)
+    assert [file.name for file in step.glob("losses*")] == []
+    if killed:
+        (step / "losses.jsonl.new").write_text("{")
+    assert shown(recipe, place, database).losses[0].rows == 2
+    assert [file.name for file in step.glob("losses*")] == ["losses.jsonl"]
