@@ -38,6 +38,9 @@ def main() -> None:
     for number in _SIGNALS:
         # All is said; the end of the interpreter shall not change the code.
         signal.signal(number, signal.SIG_IGN)
+    # An interrupt inside an exec() of text, as in dataclass(), is remembered though it was
+    # caught: under ``python -m`` the interpreter would end by SIGINT. The next exec() forgets it.
+    exec("", {})  # noqa: S102  # of nothing
     sys.exit(code)
 
 

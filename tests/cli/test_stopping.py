@@ -8,11 +8,13 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+import cli
 from cli.exits import ExitCode
 
 from .conftest import Command
@@ -225,6 +227,32 @@ def test_a_signal_while_the_command_starts(
     assert out == ""
     assert len(err.splitlines()) == 1
     assert err.startswith("pgmend: stopped")
+
+
+INTERRUPTED = """
+import cli.root
+from cli.main import main
+
+def run(arguments):
+    try:
+        exec("raise KeyboardInterrupt")
+    except KeyboardInterrupt:
+        return 3
+
+cli.root.run = run
+main()
+"""
+
+
+def test_a_signal_while_a_class_is_made(tmp_path: Path) -> None:
+    """Scenario: SIGINT while text is executed, as by dataclass() in a module imported late.
+    Outcome: 3 under ``python -m``, too, which would end by the signal that was caught.
+    """
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED)
+    path = os.pathsep.join((str(tmp_path), str(Path(cli.__file__).parents[1])))
+    argv = [sys.executable, "-m", "interrupted"]
+    ended = subprocess.run(argv, env=os.environ | {"PYTHONPATH": path}, check=False, timeout=30)
+    assert ended.returncode == ExitCode.STOPPED
 
 
 def test_settings_that_are_never_read_to_their_end(offline: Command) -> None:
