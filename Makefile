@@ -46,7 +46,7 @@ bench-page: .venv/.bench-installed ## benchmark and sweeps at 50 million rows, w
 	$(BIN)/python -m benchmarks.sweeps --most $(or $(ROWS),50000000) --keep '$(or $(KEEP),/var/tmp/pgmend-benchmark)' --into $(RESULTS)
 	$(BIN)/python -m benchmarks.page $(RESULTS) --into docs/benchmarks
 
-bench-check: .venv/.installed ## has a scan become slower? ratios over a small table, as CI runs it
+bench-check: .venv/.installed ## has a scan become slower? ratios to the floor, as CI runs it
 	$(BIN)/python -m benchmarks.regression
 
 bench-repair: .venv/.installed ## repair and undo beside SQL written by hand: make bench-repair ROWS=1000000

@@ -39,6 +39,14 @@ class Hanger:
     #: the statement that drops it; empty where the index alone cannot be freed of it
     drop: str
 
+    @property
+    def must_go(self) -> bool:
+        """Whether the index can be freed of it, and not else hold a key twice.
+
+        A CLUSTER mark goes with the index; a partition's index goes with its parent.
+        """
+        return self.kind not in {"cluster", "partition parent"}
+
 
 def hangers(session: Session, index_oid: int) -> tuple[Hanger, ...]:
     """List what hangs on an index, in the order in which it can be dropped.

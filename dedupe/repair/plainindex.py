@@ -101,7 +101,7 @@ def make_plain(
     found = hangers(writer, index_oid)
     _refuse(index, found, drop)
     statements = restoring(writer, index_oid)
-    must_go = [h for h in found if h.kind not in {"cluster", "partition parent"}]
+    must_go = [h for h in found if h.must_go]
     if index.partitioned:
         _replace_tree(writer, index, must_go, tell)
         return statements
@@ -133,7 +133,7 @@ def _refuse(index: IndexShape, found: Sequence[Hanger], drop: Collection[str]) -
     reasons = [
         f"{h.kind} {h.name} of {h.table}"
         for h in found
-        if h.kind == "partition parent" or (h.kind != "cluster" and h.name not in drop)
+        if h.kind == "partition parent" or (h.must_go and h.name not in drop)
     ]
     if not reasons:
         return

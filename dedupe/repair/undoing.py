@@ -18,7 +18,7 @@ from ..scan.owner import end_leftovers, owned
 from ..scan.run import Run
 from ..session import Session
 from .endgame import key_index
-from .hangers import Hanger, hangers
+from .hangers import hangers
 from .locking import lock_run
 from .plainindex import restoring
 from .result import UndoResult
@@ -87,12 +87,6 @@ def undo(
         return undoer.go(drop_constraints)
 
 
-def _must_go(session: Session, index: int) -> list[Hanger]:
-    return [
-        one for one in hangers(session, index) if one.kind not in {"cluster", "partition parent"}
-    ]
-
-
 def _check_groups(session: Session, run: str, groups: Sequence[int]) -> None:
     """Raise UsageError for a group of which a run changed nothing."""
     unknown = session.rows(
@@ -148,8 +142,8 @@ def _shown(
         reasons = [
             f"{hanger.kind} {hanger.name} of {hanger.table} has to go (--drop-constraint"
             f" {hanger.name}), or the rows come back into a side table (--side-table)"
-            for hanger in _must_go(session, index)
-            if hanger.name not in drop
+            for hanger in hangers(session, index)
+            if hanger.must_go and hanger.name not in drop
         ]
     return UndoResult(
         status="shown", run_id=known.id, restored=restored,
