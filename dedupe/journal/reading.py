@@ -74,6 +74,22 @@ def find_run(session: Session, run: str) -> KnownRun | None:
     return KnownRun(**_facts(rows[0])) if rows else None
 
 
+def changed_between(
+    session: Session, runs: Sequence[str]
+) -> dict[str, tuple[datetime, datetime]]:
+    """Return when each run made its first and its last change; none of one that made none."""
+    if not exists(session):
+        return {}
+    return {
+        run: (first, last)
+        for run, first, last in session.rows(
+            f"SELECT b.run, min(b.at), max(b.at) FROM {SCHEMA}.batch b"
+            " WHERE b.run = ANY ($1::text[]) GROUP BY b.run",
+            [list(runs)],
+        )
+    }
+
+
 def is_unfinished(known: KnownRun | None) -> bool:
     """Tell whether a repair has not begun, or not come to its end."""
     return known is None or known.state == "repairing"
@@ -103,20 +119,30 @@ def _facts(row: tuple[Any, ...]) -> dict[str, Any]:
 
 def last_entry(session: Session) -> int:
     """Return the number of the last entry that was committed, over all runs; 0: none."""
-    return _last(session, f"SELECT coalesce(max(id), 0) FROM {SCHEMA}.entry")
+    return int(_last(session, f"SELECT coalesce(max(id), 0) FROM {SCHEMA}.entry"))
 
 
-def last_deletion(session: Session) -> int:
-    """Return the number of the last entry of a deleted row, over all runs; 0: none."""
-    return _last(session, f"SELECT coalesce(max(id), 0) FROM {SCHEMA}.entry WHERE action = 'd'")
+def last_deletion(session: Session) -> str:
+    """Return the number of the last entry of a deleted row, over all runs, and its moment.
+
+    A journal of a backup that was restored may give the number a second time.
+    """
+    found = _last(
+        session,
+        f"SELECT coalesce((SELECT e.id || ' ' || coalesce(b.at::text, '')"
+        f" FROM {SCHEMA}.entry e LEFT JOIN {SCHEMA}.batch b ON b.run = e.run AND b.number = e.batch"
+        " WHERE e.action = 'd' ORDER BY e.id DESC LIMIT 1), '0')",
+    )
+    return str(found)
 
 
-def _last(session: Session, query: str) -> int:
+def _last(session: Session, query: str) -> int | str:
+    """Return one value of the entries by their order; 0 without a journal."""
     if not exists(session):
         return 0
     with session.transaction(settings={"enable_indexscan": "on", "enable_indexonlyscan": "on"}):
         (last,) = session.row(query)
-    return int(last)
+    return last  # type: ignore[no-any-return]
 
 
 def column_places(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..connect import Connectable, Database, connect
 from ..errors import (
@@ -17,23 +18,26 @@ from ..errors import (
 from ..journal import KnownRun, database_of, find_run, is_unfinished, undo_begun
 from ..repair.taking import count_skipped
 from ..scan.checkpoint import STATE_FILE
-from ..scan.directory import names_in, plain_name
+from ..scan.directory import names_in, own_name
 from ..scan.identity import check_server, read_server
 from ..scan.owner import LOCK_FILE
 from ..scan.run import Run
 from ..session import Session
 from .files import read_file, unfinished
+from .labels import is_built
 
+#: what is told where another process works on a recipe's directory
+STOP_RECIPE = "Wait for it; SIGINT or SIGTERM stops it at a safe point."
 #: which recipe a directory belongs to, and which decisions
 SIGN_FILE = "recipe.json"
 #: what people answered, kept by the command
 DECISIONS_FILE = "decisions.toml"
-#: by table of counters, the runs that its changes are journaled under, the current one last
+#: by table and key of counters, the runs that its changes are journaled under, the current one last
 COUNTERS_FILE = "counters.json"
 #: the materialized views that were refreshed in the end
 VIEWS_FILE = "views.json"
 #: what a sign says
-_SIGNED = {"recipe", "digest", "decisions", "executing"}
+_SIGNED = {"recipe", "digest", "decisions"}
 #: says that all of it was carried out, with nothing left
 FINISHED_FILE = "finished"
 #: the keys that a directory was begun with
@@ -53,12 +57,18 @@ class StepState:
     index: str | None
     #: what the journal knows of its repair; None: that has not begun
     known: KnownRun | None
-    #: whether there was nothing to repair, and its index was built anew
+    #: whether there was nothing to repair, and its index was built anew, as it is now or later
     rebuilt: bool
     #: whether an undo of its repair has begun
     undoing: bool
     #: groups that its last round left
     left: int
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything of it was carried out, or was about to be."""
+        # The directory knows it as well: a journal can be dropped.
+        return self.known is not None or self.rebuilt or self.run.journal_schema is not None
 
     @property
     def pending(self) -> bool:
@@ -127,22 +137,43 @@ def journaling(place: str | Path, db: Connectable) -> Database:
 def step_states(place: str | Path, session: Session) -> tuple[StepState, ...]:
     """List the steps in a recipe's directory that were planned, in the order of the recipe.
 
-    Raises RunMismatch where they are of another database.
+    Raises RunMismatch where they are of another database, RunDirectoryDamaged.
     """
     path = Path(place)
     runs = {run.path.name: run for run in step_runs(path)}
     _check_database(runs.values(), session)
-    return tuple(
+    keys = key_facts(path) if (path / KEYS_FILE).exists() else []
+    found = tuple(
         StepState(
             id=key["id"], run=run, index=key["index"], known=known,
-            rebuilt=(run.path / REBUILT_FILE).exists(),
+            rebuilt=_is_rebuilt(session, run, key["index"]),
             undoing=known is not None and undo_begun(session, known),
             left=0 if known is None else count_skipped(session, known.id, known.round),
         )
-        for key in (read_file(path / KEYS_FILE) if runs else ())
-        if (run := runs.get(plain_name(key["id"]))) is not None
+        for key in keys
+        if (run := runs.get(own_name(key["id"]))) is not None
         for known in (find_run(session, run.id),)
     )
+    if len(found) < len(keys) and (
+        (path / FINISHED_FILE).exists() or any(one.begun for one in found)
+    ):
+        # All are there before any is begun.
+        there = {one.id for one in found}
+        lost = next(key["id"] for key in keys if key["id"] not in there)
+        raise RunDirectoryDamaged(
+            f"{path / 'steps' / own_name(lost)} is gone or damaged",
+            hint="Bring it back from a copy. Without one, pgmend journal lists what was repaired,"
+            " and pgmend undo takes it back by its id.",
+            path=path,
+        )
+    return found
+
+
+def _is_rebuilt(session: Session, run: Run, index: str | None) -> bool:
+    """Tell whether the index of a run's key was built anew, and is not the one of before."""
+    mark = run.path / REBUILT_FILE
+    # Of a backup that was restored since, the storage is an older one.
+    return mark.exists() and is_built(session, index, read_file(mark))
 
 
 def _check_database(runs: Iterable[Run], session: Session) -> None:
@@ -195,12 +226,34 @@ def read_counters(place: str | Path) -> dict[str, list[str]]:
     file = Path(place) / COUNTERS_FILE
     found = read_file(file) if file.exists() else {}
     if not isinstance(found, dict) or not all(isinstance(runs, list) for runs in found.values()):
-        raise RunDirectoryDamaged(
-            f"{file} is damaged, or another version of pgmend wrote it",
-            hint="Go on with the pgmend that wrote it, or name another directory with --run.",
-            path=file,
-        )
+        raise damaged(file)
     return found
+
+
+def key_facts(place: str | Path) -> list[dict[str, Any]]:
+    """Read what is written of the keys of a directory: at least ``id`` and ``index`` of each.
+
+    Raises RunDirectoryDamaged.
+    """
+    file = Path(place) / KEYS_FILE
+    found = read_file(file)
+    if not isinstance(found, list) or not all(
+        isinstance(one, dict)
+        and isinstance(one.get("id"), str)
+        and isinstance(one.get("index"), str | None)
+        for one in found
+    ):
+        raise damaged(file)
+    return found
+
+
+def damaged(file: Path) -> RunDirectoryDamaged:
+    """Return the error of a file that does not hold what is written to it."""
+    return RunDirectoryDamaged(
+        f"{file} is damaged, or another version of pgmend wrote it",
+        hint="Go on with the pgmend that wrote it, or name another directory with --run.",
+        path=file,
+    )
 
 
 def recipe_finished(place: str | Path, db: Connectable) -> bool:

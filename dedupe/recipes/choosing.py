@@ -20,7 +20,7 @@ from ..groups import as_text, member_columns
 from ..plan import Plan
 from ..relation import Relation, load_relation
 from ..repair.helpers import finding_indexes
-from ..scan.directory import plain_name
+from ..scan.directory import own_name
 from ..session import Session
 from ..surroundings import Reference
 from ..table import find_relation, quoted
@@ -93,7 +93,7 @@ def waiting_choices(
         step = fitted.step
         if not any(case.choice for case in cases_of(fit, step, decided)):
             continue
-        plan = Plan.open(Path(place) / "steps" / plain_name(step.id))
+        plan = Plan.open(Path(place) / "steps" / own_name(step.id))
         choices = choices_of(fit, step, decided, plan)
         waiting = open_groups(plan, choices, decided)
         looks: dict[str, _Look] = {}

@@ -26,7 +26,7 @@ from ..key import MatchKey
 from ..policy import Keep, Loser, Policy, policies_to_json
 from ..relation import Relation
 from ..repair.lookups import Sought, goes_by, lookup, note_written
-from ..repair.pointing import array, at, kind_of
+from ..repair.pointing import array, at, compared_as, kind_of
 from ..repair.searching import BY_HASH, BY_HEAP, BY_ID, BY_PLACE, WHOLE
 from ..repair.survey import Survey
 from ..surroundings import Surroundings
@@ -40,6 +40,8 @@ _FOUND = "(SELECT place FROM pg_temp.pgmend_found WHERE relid = {})"
 _POLICY = Policy(keep=(Keep.parse("oldest"),), loser=Loser.parse("report"))
 #: counters that are changed in one transaction
 _BATCH = 2000
+#: times that rows are counted which others change meanwhile
+_TRIES = 3
 _TEMPORARY = (
     "CREATE TEMPORARY TABLE IF NOT EXISTS pgmend_touched (n int4, id text)",
     (
@@ -51,6 +53,28 @@ _TEMPORARY = (
 )
 
 
+def unfit_counters(around: Surroundings, counters: Sequence[Counter]) -> tuple[str, ...]:
+    """Say which counters cannot be made anew in this schema, a sentence each."""
+    found: dict[str, None] = {}
+    for counter in counters:
+        table = around.relation(around.find(quoted(counter.table)))
+        of = around.relation(around.find(quoted(counter.of)))
+        kept = table.column(counter.column)
+        if compared_as(kept.base, "bigint") is None:
+            found[
+                f"{counter.table}.{counter.column} is no counter: it is of type {kept.type}, not"
+                " a whole number"
+            ] = None
+        key, by = table.column(counter.key), of.column(counter.by)
+        alike = key.base == by.base or (key.text and by.text)
+        if not alike and compared_as(key.base, by.base) is None:
+            found[
+                f"{counter.table}.{counter.column} cannot be counted: {counter.key} is of type"
+                f" {key.type}, and {counter.of}.{counter.by} of type {by.type}"
+            ] = None
+    return tuple(found)
+
+
 def recount(
     writer: Writer,
     around: Surroundings,
@@ -59,26 +83,30 @@ def recount(
     run: str,
     reason: str | None,
     survey: Survey,
-) -> int:
-    """Make the counters of one table anew for whom ``runs`` touched; returns rows changed.
+) -> tuple[int, int]:
+    """Make counters of one table anew for whom ``runs`` touched.
 
-    ``counters`` are those of one table, ``run`` the id that the changes are journaled under.
-    Where that is finished in the journal, and nothing was repaired since, nothing is done.
+    Returns rows changed, and rows left because others changed them each time that they were
+    counted; these the next call counts again.
+
+    ``counters`` are those of one table and key, ``run`` is the id that the changes are journaled
+    under. Where that is finished in the journal, and nothing was repaired since, nothing is done.
     Reads the heap of the table, and of each table that is counted, once, or the rows that
-    matter where ``survey`` knows indexes that find them.
+    matter where ``survey`` knows indexes that find them; again, three times at most, where rows
+    were changed meanwhile.
     Locks: the rows of a batch. Raises LockNotAvailable, QueryFailed, ServerUnavailable; what
     was counted before stays counted.
     """
     table = around.relation(around.find(quoted(counters[0].table)))
     known = journal.find_run(writer, run)
     if known is not None and not _outdated(writer, known, runs):
-        return 0
+        return 0, 0
     writer.rows("; ".join(_TEMPORARY))
     with writer.writing(WHOLE):
-        writer.rows("TRUNCATE pg_temp.pgmend_touched, pg_temp.pgmend_count, pg_temp.pgmend_found")
+        writer.rows("TRUNCATE pg_temp.pgmend_touched")
         touched = _touch(writer, around, counters, runs)
     if not touched and known is None:
-        return 0
+        return 0, 0
     if known is None:
         with writer.writing():
             journal.begin(
@@ -91,7 +119,32 @@ def recount(
                 fingerprint="",
                 reason=reason,
             )
+    done = 0
+    for _ in range(_TRIES):
+        _count(writer, around, table, counters, survey)
+        changed, left = _change(writer, table, counters, run)
+        done += changed
+        if not left:
+            with writer.writing():
+                writer.rows(
+                    f"UPDATE {SCHEMA}.run SET state = 'repaired', finished = pg_catalog.now()"
+                    " WHERE id = $1::text",
+                    [run],
+                )
+            break
+    return done, left
+
+
+def _count(
+    writer: Writer,
+    around: Surroundings,
+    table: Relation,
+    counters: Sequence[Counter],
+    survey: Survey,
+) -> None:
+    """Count, and note which rows are to be changed to what."""
     with writer.writing({**BY_ID, "work_mem": "64MB"}):
+        writer.rows("TRUNCATE pg_temp.pgmend_count, pg_temp.pgmend_found")
         writer.rows("ANALYZE pg_temp.pgmend_touched")
         found = _look_up(writer, around, table, counters, survey)
         # Without an open index everything is read once, by hash.
@@ -101,14 +154,6 @@ def recount(
         if found:
             rows = f"{_FOUND.format(table.oid)} s JOIN {rows} ON t.ctid = s.place"
         writer.rows(_counted(around, table, counters, reads, rows))
-    changed = _change(writer, table, counters, run)
-    with writer.writing():
-        writer.rows(
-            f"UPDATE {SCHEMA}.run SET state = 'repaired', finished = pg_catalog.now()"
-            " WHERE id = $1::text",
-            [run],
-        )
-    return changed
 
 
 def _outdated(writer: Writer, known: journal.KnownRun, runs: Sequence[str]) -> bool:
@@ -260,8 +305,10 @@ def _counted(
     )
 
 
-def _change(writer: Writer, table: Relation, counters: Sequence[Counter], run: str) -> int:
-    """Set the counters, a batch at a time; rows that were changed meanwhile are left."""
+def _change(
+    writer: Writer, table: Relation, counters: Sequence[Counter], run: str
+) -> tuple[int, int]:
+    """Set the counters, a batch at a time; return rows changed, and left as others changed them."""
     columns = [table.column(counter.column) for counter in counters]
     kept = list(table.stored) if table.update_triggers else columns
     sets = ", ".join(f'{c.sql} = g."values"[{n}]' for n, c in enumerate(columns, 1))
@@ -297,4 +344,4 @@ def _change(writer: Writer, table: Relation, counters: Sequence[Counter], run: s
                 seconds=time.monotonic() - started,
             )
         changed += count
-    return changed
+    return changed, last - changed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -16,14 +17,33 @@ from ..session import Session
 from ..surroundings import Surroundings
 from ..table import quoted
 from ..writer import Writer
-from .begun import COUNTERS_FILE, VIEWS_FILE, read_counters
+from .begun import COUNTERS_FILE, VIEWS_FILE, damaged, read_counters
 from .counting import recount
 from .files import read_file, write_file
 from .fitting import Fit
+from .labels import is_built, label_of, storage
 from .recipe import Counter
 
-#: the other indexes that were built anew already
+#: the other indexes that were built anew already, and which files they are in
 _BUILT = "built.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What came of the counters."""
+
+    #: rows whose counters were counted again
+    counted: int = 0
+    #: rows that others changed each time that they were counted
+    uncounted: int = 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Say for people what is left."""
+        if not self.uncounted:
+            return ()
+        told = f"{self.uncounted:,} rows of counters were changed by others each time that they"
+        return (f"{told} were counted; given again, the command counts them",)
 
 
 def end(
@@ -35,8 +55,8 @@ def end(
     *,
     alone: bool,
     survey: Survey,
-) -> int:
-    """Do what is left to do after the repair of all keys; returns counters made anew.
+) -> Ending:
+    """Do what is left to do after the repair of all keys.
 
     Counters of the rows that ``runs`` touched are counted again, by indexes that ``survey`` found
     good, or from the heap; indexes that are not unique and suffer from the same cause are built
@@ -46,13 +66,17 @@ def end(
     recipe = fit.recipe
     with database.open_writer("pgmend recipe") as writer:
         counted = _recount(writer, fit, path, runs, reason, survey)
-        built = read_file(path / _BUILT) if (path / _BUILT).exists() else []
+        built = _read_built(path)
         for name in recipe.rebuild:
             oid = _found(writer, name, "i")
-            if oid is not None and name not in built:
-                rebuild(writer, oid, lambda _: None, alone=alone)
-                built.append(name)
-                write_file(path / _BUILT, built)
+            if oid is None:
+                continue
+            label = label_of(writer, oid)
+            if is_built(writer, label, built.get(name)):
+                continue
+            rebuild(writer, oid, lambda _: None, alone=alone)
+            built[name] = storage(writer, label) or 0
+            write_file(path / _BUILT, built)
         views = [
             after.refresh
             for after in recipe.afterwards
@@ -61,6 +85,14 @@ def end(
         write_file(path / VIEWS_FILE, views)
         refresh(writer, views)
     return counted
+
+
+def _read_built(path: Path) -> dict[str, int]:
+    """Read in which files the other indexes were built anew. Raises RunDirectoryDamaged."""
+    found = read_file(path / _BUILT) if (path / _BUILT).exists() else {}
+    if not isinstance(found, dict):
+        raise damaged(path / _BUILT)
+    return found
 
 
 def refresh(writer: Writer, views: Sequence[str]) -> None:
@@ -93,24 +125,28 @@ def counters_of(fit: Fit) -> list[Counter]:
 
 def _recount(
     writer: Writer, fit: Fit, path: Path, runs: Sequence[str], reason: str | None, survey: Survey
-) -> int:
+) -> Ending:
     counting = counters_of(fit)
     if not counting:
-        return 0
+        return Ending()
     by_table = attrgetter("table", "key")
     tables = [list(some) for _, some in groupby(sorted(counting, key=by_table), by_table)]
     names = read_counters(path)
-    for table in dict.fromkeys(some[0].table for some in tables):
-        mine = names.setdefault(table, [])
+    kept = {f"{some[0].table}.{some[0].key}": some for some in tables}
+    for name in kept:
+        mine = names.setdefault(name, [])
         known = journal.find_run(writer, mine[-1]) if mine else None
         # What was taken back stays so in the journal: it is counted again under another name.
         if not mine or (known is not None and known.state not in {"repairing", "repaired"}):
             mine.append(secrets.token_hex(8))
     write_file(path / COUNTERS_FILE, names)
     around = Surroundings(writer)
-    return sum(
-        recount(writer, around, some, runs, names[some[0].table][-1], reason, survey)
-        for some in tables
+    done = [
+        recount(writer, around, some, runs, names[name][-1], reason, survey)
+        for name, some in kept.items()
+    ]
+    return Ending(
+        counted=sum(changed for changed, _ in done), uncounted=sum(left for _, left in done)
     )
 
 

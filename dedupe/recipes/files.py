@@ -47,6 +47,21 @@ def whole(file: Path) -> Iterator[TextIO]:
         ) from error
 
 
+def remove(*files: Path) -> None:
+    """Remove files that may be there, for good. Raises LocalStorageError."""
+    for file in files:
+        try:
+            if file.exists():
+                file.unlink()
+                sync_directory(file.parent)
+        except OSError as error:
+            raise LocalStorageError(
+                f"cannot remove {file}: {error.strerror}",
+                hint="Mend the directory, then give the same command again.",
+                path=file,
+            ) from error
+
+
 def write_file(file: Path, facts: object) -> None:
     """Write a file of JSON, as ``whole`` does."""
     with whole(file) as out:

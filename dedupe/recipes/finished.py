@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 from ..connect import Connectable, Database
 from ..errors import UndoRefused, UsageError
-from ..journal import KnownRun, find_run
+from ..journal import KnownRun, changed_between, find_run
+from ..repair.locking import lock_recipes
 from ..repair.result import UndoResult
+from ..repair.telling import Telling
 from ..repair.undoing import undo
 from ..repair.uniqueindex import is_set_aside, set_aside, unique_again
 from ..repair.verification import Verification, verify
+from ..scan.owner import owned
 from ..scan.run import Run
 from ..session import Session
 from .begun import (
     FINISHED_FILE,
+    STOP_RECIPE,
     VIEWS_FILE,
     StepState,
     carried_out,
@@ -26,7 +33,7 @@ from .begun import (
     journaling,
 )
 from .ending import refresh
-from .files import read_file
+from .files import read_file, remove
 from .labels import labelled
 from .work import OnRecipeProgress
 
@@ -113,66 +120,133 @@ def undo_recipe(
     on_progress: OnRecipeProgress | None = None,
     stop: threading.Event | None = None,
 ) -> tuple[StepUndo, ...]:
-    """Take back every step in a directory, the last one first; see ``undo``.
+    """Take back every step in a directory, what was changed last first; see ``undo``.
 
     ``drop_constraints`` are those of all steps; whatever has to go and is not among them is told
     before anything is written. It ends at the first step of which rows were refused, for what came
-    before it is under them: mended, the same call goes on. Indexes of steps that were not carried
-    out become plain ones, for they would refuse the duplicates that they had let in; these steps
-    come first. Materialized views that the recipe refreshed are refreshed again. Raises what
+    before it is under them, unless it went on later: mended, the same call goes on. Indexes of
+    steps that were not carried out become plain ones, for they would refuse the duplicates that
+    they had let in; these steps come first. Materialized views that the recipe refreshed are
+    refreshed again. Raises what
     ``undo`` raises, UndoRefused (``reasons``), NotARunDirectory, RunMismatch (another database),
-    UsageError (nothing was carried out).
+    RunInUse (a recipe is carried out in this database), UsageError (nothing was carried out).
     """
     path = Path(place)
     database = journaling(path, db)
-    with database.open("pgmend recipe") as session:
-        states = carried_out(path, session)
-        todo = _todo(path, session, states)
-    if execute:
-        _check_drops(database, todo, drop_constraints)
-        (path / FINISHED_FILE).unlink(missing_ok=True)
-    aside = _set_aside(database, states, execute=execute)
-    results = [
-        StepUndo(
-            id=one.id,
-            table=one.run.table,
-            undo=UndoResult(
-                status="undone" if execute else "shown", run_id=one.run.id,
-                already_done=aside[one.id].before, statements=aside[one.id].statements,
-            ),
-        )
-        for one in states
-        if one.known is None and aside[one.id].statements
-    ]
-    for name, run, known in todo:
-        done = undo(
-            run,
-            db=database,
-            execute=execute,
-            drop_constraints=drop_constraints,
-            on_progress=None if on_progress is None else partial(on_progress, name),
-            stop=stop,
-        )
-        if not done.statements and name in aside:
-            done = replace(done, statements=aside[name].statements)
-        results.append(StepUndo(id=name, table=known.table, undo=done))
-        if execute and done.refused:
-            return tuple(results)
-    views = path / VIEWS_FILE
-    if execute and views.exists():
-        with database.open_writer("pgmend recipe") as writer:
-            refresh(writer, read_file(views))
+    with ExitStack() as held:
+        if execute and path.is_dir():
+            held.enter_context(owned(path, hint=STOP_RECIPE))
+            lock = held.enter_context(database.open("pgmend recipe"))
+            lock_recipes(lock, Telling(None, stop))
+        with database.open("pgmend recipe") as session:
+            states = carried_out(path, session)
+            todo = _todo(path, session, states)
+        if execute:
+            _check_drops(database, todo, drop_constraints)
+            remove(path / FINISHED_FILE)
+        aside = _set_aside(database, states, execute=execute)
+        results = [
+            StepUndo(
+                id=one.id,
+                table=one.run.table,
+                undo=UndoResult(
+                    status="undone" if execute else "shown", run_id=one.run.id,
+                    already_done=aside[one.id].before, statements=aside[one.id].statements,
+                ),
+            )
+            for one in states
+            if one.known is None and aside[one.id].statements
+        ]
+
+        def take_back(one: _Repaired) -> UndoResult:
+            return undo(
+                one.run,
+                db=database,
+                execute=execute,
+                drop_constraints=drop_constraints,
+                on_progress=None if on_progress is None else partial(on_progress, one.id),
+                stop=stop,
+            )
+
+        if execute:
+            done, whole = _taken_back(todo, take_back)
+        else:
+            done, whole = [(one, take_back(one)) for one in todo], True
+        for one, result in done:
+            own = result.statements or aside.get(one.id, _Aside()).statements
+            results.append(
+                StepUndo(id=one.id, table=one.known.table, undo=replace(result, statements=own))
+            )
+        views = path / VIEWS_FILE
+        if execute and whole and views.exists():
+            with database.open_writer("pgmend recipe") as writer:
+                refresh(writer, read_file(views))
     return tuple(results)
 
 
-def _check_drops(
-    database: Database, todo: Sequence[tuple[str, Run | str, KnownRun]], drop: Sequence[str]
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Repaired:
+    """A run that a recipe journaled."""
+
+    #: the step's id; of a key that no step names, the index; ``counters``
+    id: str
+    run: Run | str
+    known: KnownRun
+    #: when its first and its last change were made
+    first: datetime
+    last: datetime
+
+
+def _taken_back(
+    todo: Sequence[_Repaired], take_back: Callable[[_Repaired], UndoResult]
+) -> tuple[list[tuple[_Repaired, UndoResult]], bool]:
+    """Undo runs, the one that changed something last first; also return whether all came back.
+
+    A run that was gone on with, because groups were left, may have changed the same rows before
+    and after another one: of each comes back what it can, in turns, as long as anything does.
+    What is under rows that were refused otherwise stays as it is.
+    """
+    done: dict[str, tuple[_Repaired, UndoResult]] = {}
+    waiting = list(todo)
+    while waiting:
+        refused: list[_Repaired] = []
+        left: list[_Repaired] = []
+        came_back = False
+        for one in waiting:
+            if refused and not any(one.last > other.first for other in refused):
+                left.append(one)
+                continue
+            result = take_back(one)
+            came_back |= any(result.restored.values()) or any(result.put_back.values())
+            if result.refused:
+                refused.append(one)
+                left.append(one)
+            before = done.get(one.known.id)
+            done[one.known.id] = one, result if before is None else _joined(before[1], result)
+        waiting = left
+        if refused and not came_back:
+            break
+    return list(done.values()), not waiting
+
+
+def _joined(first: UndoResult, then: UndoResult) -> UndoResult:
+    """Add up two undos of one run."""
+    return replace(
+        then,
+        restored=dict(Counter(first.restored) + Counter(then.restored)),
+        put_back=dict(Counter(first.put_back) + Counter(then.put_back)),
+        already_done=first.already_done,
+        statements=then.statements or first.statements,
+        seconds=first.seconds + then.seconds,
+    )
+
+
+def _check_drops(database: Database, todo: Sequence[_Repaired], drop: Sequence[str]) -> None:
     """Raise UndoRefused for all that has to go before any step can be taken back."""
     reasons = [
-        f"{name}: {text}"
-        for name, run, _ in todo
-        for text in undo(run, db=database, drop_constraints=drop).refused
+        f"{one.id}: {text}"
+        for one in todo
+        for text in undo(one.run, db=database, drop_constraints=drop).refused
     ]
     if reasons:
         raise UndoRefused(
@@ -183,17 +257,19 @@ def _check_drops(
         )
 
 
-def _todo(
-    path: Path, session: Session, states: Sequence[StepState]
-) -> list[tuple[str, Run | str, KnownRun]]:
-    """List name, run, and what the journal knows, of all that was repaired, the last first."""
+def _todo(path: Path, session: Session, states: Sequence[StepState]) -> list[_Repaired]:
+    """List all that was repaired, what was changed last first."""
     begun: list[tuple[str, Run | str, KnownRun]] = [
         (one.id, one.run, one.known) for one in states if one.known is not None
     ]
-    begun.sort(key=lambda one: one[2].started)
     counters = ((run, find_run(session, run)) for run in counter_runs(path))
     begun += [(_COUNTERS, run, known) for run, known in counters if known is not None]
-    return begun[::-1]
+    changes = changed_between(session, [known.id for *_, known in begun])
+    found = []
+    for name, run, known in begun:
+        first, last = changes.get(known.id, (known.started, known.started))
+        found.append(_Repaired(id=name, run=run, known=known, first=first, last=last))
+    return sorted(found, key=lambda one: one.last, reverse=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import chain, count
+from pathlib import Path
 
 from ..key import KeyPart, MatchKey
 from ..table import quoted
+from .begun import KEYS_FILE, damaged, key_facts
+from .files import write_file
 from .fitting import Fit, FittedIndex, IndexState
-from .recipe import Step
+from .recipe import Recipe, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +46,19 @@ def keys_of(fit: Fit) -> list[RecipeKey]:
         for one in fit.missing
         if one.index is None or one.index not in fit.unnamed
     ]
-    return steps + unnamed + missing
+    return _told_apart(steps + unnamed + missing)
+
+
+def _told_apart(keys: list[RecipeKey]) -> list[RecipeKey]:
+    """Give every key an id of its own: two schemas may have an index of one name."""
+    taken: set[str] = set()
+    found = []
+    for key in keys:
+        more = (f"{key.id} {number}" for number in count(2))
+        own = next(name for name in chain((key.id, key.index or key.id), more) if name not in taken)
+        taken.add(own)
+        found.append(replace(key, id=own))
+    return found
 
 
 def _key(name: str, fitted: FittedIndex, step: Step | None) -> RecipeKey:
@@ -76,3 +93,26 @@ def _key_of_index(index: IndexState) -> RecipeKey:
         name=index.name,
         create=index.name if index.aside else None,
     )
+
+
+def write_keys(path: Path, keys: Sequence[RecipeKey]) -> None:
+    """Write down which keys a recipe's directory is about."""
+    facts = [
+        {**asdict(key), "asked": key.asked.to_json(), "step": key.step and key.step.id}
+        for key in keys
+    ]
+    write_file(path / KEYS_FILE, facts)
+
+
+def read_keys(path: Path, recipe: Recipe) -> list[RecipeKey]:
+    """Read what ``write_keys`` wrote. Raises RunDirectoryDamaged."""
+    steps: dict[str | None, Step | None] = {None: None, **{one.id: one for one in recipe.steps}}
+    try:
+        return [
+            RecipeKey(
+                **{**one, "asked": MatchKey.from_json(one["asked"]), "step": steps[one["step"]]}
+            )
+            for one in key_facts(path)
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(path / KEYS_FILE) from error

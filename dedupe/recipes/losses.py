@@ -19,7 +19,7 @@ from ..repair.telling import Telling
 from ..scan.directory import REPAIRING_FILE
 from ..surroundings import Surroundings
 from .decisions import Decisions
-from .files import unfinished, whole
+from .files import remove, unfinished, whole
 from .fitting import Fit
 from .keys import RecipeKey
 from .rules import cases_of_plan
@@ -138,8 +138,7 @@ def _write(
 
 def forget_losses(step: Path) -> None:
     """Remove what is listed beside a step's plan, also what a kill left of it."""
-    for file in (step / LOSSES_FILE, unfinished(step / LOSSES_FILE)):
-        file.unlink(missing_ok=True)
+    remove(step / LOSSES_FILE, unfinished(step / LOSSES_FILE))
 
 
 def _read(file: Path) -> Iterator[tuple[Loss, Mapping[str, str]]]:

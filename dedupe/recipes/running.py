@@ -26,6 +26,7 @@ from ..scan.owner import owned
 from ..scan.run import Run
 from .begun import (
     FINISHED_FILE,
+    STOP_RECIPE,
     StepState,
     check_not_taken_back,
     is_finished,
@@ -33,8 +34,9 @@ from .begun import (
     make_directory,
     step_states,
 )
+from .counting import unfit_counters
 from .decisions import Decisions
-from .ending import counters_of, end
+from .ending import Ending, counters_of, end
 from .fitting import Fit, fit_recipe
 from .keys import RecipeKey
 from .longkeys import long_keys
@@ -125,9 +127,7 @@ def run_recipe(
     with ExitStack() as held:
         database = connect(db)
         make_directory(path)
-        held.enter_context(
-            owned(path, hint="Wait for it; SIGINT or SIGTERM stops it at a safe point.")
-        )
+        held.enter_context(owned(path, hint=STOP_RECIPE))
         database = held.enter_context(journaling(path, database).reusing())
         work = Work(
             database, recipe, path, decisions or Decisions(), jobs, memory, nice, on_progress,
@@ -140,7 +140,8 @@ def run_recipe(
             finished = is_finished(path, known, session)
         states = {one.id: one for one in known}
         fit = fit_recipe(database, recipe)
-        begun = sign(path, recipe, work.decisions, executing=False)
+        begun = any(one.begun for one in known)
+        sign(path, recipe, work.decisions, begun=begun)
         if finished:
             return _as_it_is(work, fit, states, started)
         before = look(database, recipe, redis=asked, live=live)
@@ -151,12 +152,12 @@ def run_recipe(
             lock_recipes(lock, work.telling("lock"))
             if work.finish():
                 fit = fit_recipe(database, recipe)
-        keys = work.keys(fit)
+        keys = work.keys(fit, begun=begun)
         runs = work.runs(keys, work.scans(keys, begun=begun))
         plans, long = _planned(database, work, fit, runs)
         check_chosen(fit, work.decisions, plans)
         undecided = () if defaults else list_undecided(fit, work.decisions, plans)
-        obstacles = work.obstacles(plans)
+        obstacles = (*work.obstacles(plans), *unfit_counters(work.around, counters_of(fit)))
         listing = work.telling("losses")
         losses, unread = find_losses(work.around, fit, work.decisions, plans, listing)
         unread = (*work.notes, *unread)
@@ -169,27 +170,28 @@ def run_recipe(
             for one in losses:
                 if not one.begun:
                     listing.say(f"{one.sentence}; each is listed in {one.file}")
-            sign(path, recipe, work.decisions, executing=True)
             survey = work.survey(plans, counters_of(fit))
             steps = [
                 work.carry_out(key, plan, reason, _behind(plans[number:]))
                 for number, (key, plan) in enumerate(plans, 1)
             ]
             work.prove(plans)
-            counted = end(
+            ending = end(
                 database, fit, path, [step.run_id for step in steps], reason,
                 alone=alone, survey=survey,
             )
-            if not any(step.left for step in steps):
+            unread = (*unread, *ending.notes)
+            if not ending.uncounted and not any(step.left for step in steps):
                 unread = (*unread, *_note_finished(path))
         else:
-            steps, counted = [_shown(key, plan, states.get(key.id)) for key, plan in plans], 0
-    left = any(step.status == "left" for step in steps)
+            steps = [_shown(key, plan, states.get(key.id)) for key, plan in plans]
+            ending = Ending()
+    left = ending.uncounted or any(step.status == "left" for step in steps)
     return _result(
         fit, steps, losses, started,
         status="shown" if not execute else "left" if left else "repaired",
         met=before.joined(long).joined(Met(unmet=obstacles, notes=unread)),
-        undecided=undecided, begun=begun or execute, counted=counted,
+        undecided=undecided, begun=begun or execute, counted=ending.counted,
     )
 
 
@@ -208,7 +210,7 @@ def _as_it_is(
     work: Work, fit: Fit, states: Mapping[str, StepState], started: float
 ) -> RecipeResult:
     """Return what came of a recipe that was carried out whole before."""
-    plans = [(key, Plan(states[key.id].run)) for key in work.keys(fit)]
+    plans = [(key, Plan(states[key.id].run)) for key in work.keys(fit, begun=True)]
     listing = work.telling("losses")
     losses, _ = find_losses(work.around, fit, work.decisions, plans, listing)
     return _result(

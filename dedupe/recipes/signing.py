@@ -1,4 +1,4 @@
-"""What a recipe's directory belongs to: which recipe, by which decisions, and whether it began."""
+"""What a recipe's directory belongs to: which recipe, and by which decisions."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..errors import RunMismatch
 from ..scan.directory import PLAN_FILE
 from .begun import SIGN_FILE
 from .decisions import Decisions, differing
-from .files import read_file, write_file
+from .files import read_file, remove, write_file
 from .recipe import Recipe
 
 
-def sign(path: Path, recipe: Recipe, decisions: Decisions, *, executing: bool) -> bool:
+def sign(path: Path, recipe: Recipe, decisions: Decisions, *, begun: bool) -> None:
     """Write down what the directory belongs to; raise RunMismatch if it is something else.
 
-    Decisions can be changed until the first step has begun; returns whether it has.
+    Decisions can be changed until the first step has ``begun``.
     """
     text = json.dumps(msgspec.to_builtins(recipe), sort_keys=True)
     mine: dict[str, Any] = {
@@ -30,7 +30,6 @@ def sign(path: Path, recipe: Recipe, decisions: Decisions, *, executing: bool) -
             "answers": dict(decisions.answers),
             "chosen": {name: list(keys) for name, keys in decisions.chosen.items()},
         },
-        "executing": executing,
     }
     file = path / SIGN_FILE
     if file.exists():
@@ -43,19 +42,18 @@ def sign(path: Path, recipe: Recipe, decisions: Decisions, *, executing: bool) -
                 expected=known["recipe"],
                 found=recipe.name,
             )
-        if known["executing"] and known["decisions"] != mine["decisions"]:
+        changed = known["decisions"] != mine["decisions"]
+        if changed and begun:
             raise RunMismatch(
                 f"the recipe in {path} was begun with other decisions:"
                 f" {differing(known['decisions'], mine['decisions'])}",
-                hint="Give the same decisions again, or take it back first: pgmend recipe undo.",
+                hint="Give the same decisions again. Others take another directory (--run),"
+                " once this is taken back: pgmend recipe undo.",
                 field="decisions",
                 expected=known["decisions"],
                 found=mine["decisions"],
             )
-        mine["executing"] = executing or known["executing"]
-        if known["decisions"] != mine["decisions"]:
-            # The plans were made by other decisions, and no repair has begun.
-            for plan in path.glob(f"steps/*/{PLAN_FILE}"):
-                plan.unlink()
+        if changed:
+            # The plans were made by other decisions.
+            remove(*path.glob(f"steps/*/{PLAN_FILE}"))
     write_file(file, mine)
-    return bool(mine["executing"])

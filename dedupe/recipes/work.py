@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from .. import journal
 from ..connect import Database
-from ..errors import DuplicatesLeft
+from ..errors import DuplicatesLeft, RunMismatch
 from ..key import MatchKey
 from ..plan import Plan
 from ..planning import known_key, plan_with, resolved_key
@@ -23,12 +23,10 @@ from ..repair.rebuild import rebuild
 from ..repair.result import Result
 from ..repair.survey import Survey
 from ..repair.telling import Telling, stopped
-from ..repair.uniqueindex import is_set_aside, set_aside
-from ..scan.checkpoint import STATE_FILE, sync_directory
-from ..scan.directory import PLAN_FILE, empty, plain_name
+from ..repair.uniqueindex import is_plain, set_aside
+from ..scan.directory import PLAN_FILE, own_name
 from ..scan.keys import usable_keys
 from ..scan.options import Options
-from ..scan.owner import owned
 from ..scan.pace import MEMORY_MIN, parse_size
 from ..scan.run import Run
 from ..scan.scanner import scan
@@ -38,9 +36,9 @@ from .begun import KEYS_FILE, REBUILT_FILE
 from .decisions import Decisions
 from .files import read_file, write_file
 from .fitting import Fit
-from .keys import RecipeKey, keys_of
-from .labels import comment_of, labelled
-from .losses import forget_losses
+from .forgetting import forget, forget_asking
+from .keys import RecipeKey, keys_of, read_keys, write_keys
+from .labels import is_built, labelled, storage
 from .recipe import Counter, Recipe
 from .rules import Going, cases_of, going_by, policies_of, policies_otherwise
 from .stepresult import StepResult, step_result
@@ -107,30 +105,24 @@ class Work:
             self._known = Surroundings(self._database.open("pgmend recipe"))
         return self._known
 
-    def keys(self, fit: Fit) -> list[RecipeKey]:
-        """List the keys to repair: those that this directory was begun with, else ``keys_of``.
+    def keys(self, fit: Fit, *, begun: bool) -> list[RecipeKey]:
+        """List the keys to repair: ``keys_of``, or those that the repairs have begun with.
 
         A repair changes which indexes there are; a key is asked for in the same way until
-        its directory is done with.
+        its directory is done with. Before that, what others changed of the keys of a table makes
+        forget what was found there.
         """
-        file = self._path / KEYS_FILE
-        if not file.exists():
-            facts = [
-                {**asdict(key), "asked": key.asked.to_json(), "step": key.step and key.step.id}
-                for key in keys_of(fit)
-            ]
-            write_file(file, facts)
-        steps = {step.id: step for step in self._recipe.steps}
-        return [
-            RecipeKey(
-                **{
-                    **one,
-                    "asked": MatchKey.from_json(one["asked"]),
-                    "step": one["step"] and steps[one["step"]],
-                }
-            )
-            for one in read_file(file)
-        ]
+        known = read_keys(self._path, self._recipe) if (self._path / KEYS_FILE).exists() else []
+        if begun and known:
+            return known
+        keys = keys_of(fit)
+        for table in {key.table for key in known}:
+            if [key for key in known if key.table == table] != [
+                key for key in keys if key.table == table
+            ]:
+                forget(self._path, table, known)
+        write_keys(self._path, keys)
+        return keys
 
     def scans(
         self, keys: list[RecipeKey], *, begun: bool
@@ -142,66 +134,62 @@ class Work:
         tables several at a time, which share the memory: of these little of the time is reading.
         """
         if not begun:
-            self._forget_asking(keys)
+            forget_asking(self._path, keys)
         Options.of(order="auto", jobs=self._jobs, memory=self._memory, nice=self._nice)
         around = self.around
-        asked: dict[str, list[MatchKey]] = {}
-        for key in keys:
-            asked.setdefault(key.table, []).append(key.asked)
-        small = [name for name in asked if around.relation(around.find(name)).bytes < _SMALL]
+        tables = list(dict.fromkeys(key.table for key in keys))
+        small = [name for name in tables if around.relation(around.find(name)).bytes < _SMALL]
         # The scans may take hours, in which anything can become another thing.
         self._forget_catalogs()
+        look = partial(self._scan, keys=keys, begun=begun)
         found = {
-            name: self._scan(name, asked[name], self._jobs, self._memory)
-            for name in asked if name not in small
+            name: look(name, jobs=self._jobs, memory=self._memory)
+            for name in tables if name not in small
         }
         memory = parse_size(self._memory)
         at_once = max(1, min(self._jobs, memory // MEMORY_MIN))
         with ThreadPoolExecutor(at_once) as pool:
-            share = 1, memory // at_once
-            waiting = {name: pool.submit(self._scan, name, asked[name], *share) for name in small}
+            share = {"jobs": 1, "memory": memory // at_once}
+            waiting = {name: pool.submit(look, name, **share) for name in small}
             try:
                 return found | {name: one.result() for name, one in waiting.items()}
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
 
-    def _forget_asking(self, keys: list[RecipeKey]) -> None:
-        """Forget what earlier calls found in tables of steps that ask or let rows go for good."""
-        tables = {
-            key.table
-            for key in keys
-            if key.step is not None
-            for case in key.step.cases
-            if case.answered or case.choice or case.accept_loss
-        }
-        for table in tables:
-            path = self._path / "scans" / plain_name(table)
-            if not (path / STATE_FILE).exists() or Run.open(path).status is not RunStatus.FINISHED:
-                continue
-            # First what was made of the scan: a call that is cut off here makes it again.
-            steps = [key.id for key in keys if key.table == table]
-            for place in (*(self._path / "steps" / plain_name(one) for one in steps), path):
-                if place.is_dir():
-                    with owned(place):
-                        forget_losses(place)
-                        empty(place)
-
     def _scan(
-        self, table: str, asked: list[MatchKey], jobs: int, memory: int | str
+        self, table: str, keys: Sequence[RecipeKey], jobs: int, memory: int | str, *, begun: bool
     ) -> tuple[Run, list[MatchKey]]:
-        usable, refused = usable_keys(self._database, asked)
+        """Scan a table for its keys, or go on with that."""
+        usable, refused = usable_keys(
+            self._database, [key.asked for key in keys if key.table == table]
+        )
         for _, error in refused:
             raise error
-        run = scan(
-            self._database,
-            usable,
-            self._path / "scans" / plain_name(table),
-            jobs=jobs,
-            memory=memory,
-            nice=self._nice,
-            on_progress=partial(self._follow, table),
-        )
+
+        def scanned() -> Run:
+            return scan(
+                self._database,
+                usable,
+                self._path / "scans" / own_name(table),
+                jobs=jobs,
+                memory=memory,
+                nice=self._nice,
+                on_progress=partial(self._follow, table),
+            )
+
+        try:
+            run = scanned()
+        except RunMismatch as error:
+            if begun:
+                raise RunMismatch(
+                    error.message,
+                    hint="What was carried out pgmend recipe undo takes back; the rest takes"
+                    " another directory (--run).",
+                    **error.facts,
+                ) from error
+            forget(self._path, table, keys)
+            run = scanned()
         if run.status is not RunStatus.FINISHED:
             raise stopped()
         return run, usable
@@ -220,7 +208,7 @@ class Work:
         found = []
         for key in keys:
             run, asked = scans[key.table]
-            place = self._path / "steps" / plain_name(key.id)
+            place = self._path / "steps" / own_name(key.id)
             found.append((key, run_of_key(run, asked.index(key.asked), place)))
         return found
 
@@ -278,12 +266,11 @@ class Work:
         Only alone: beside others each repair goes by proved indexes.
         """
         mark = self._path / _PROVED
-        last = str(journal.last_deletion(self.around.session))
-        if self._alone and not (mark.exists() and mark.read_text() == last):
+        last = journal.last_deletion(self.around.session)
+        if self._alone and not (mark.exists() and read_file(mark) == last):
             everything = [plan for _, plan in plans]
             if prove_references(self._database, self.around, everything, self.telling("proof")):
-                mark.write_text(last)
-                sync_directory(self._path)
+                write_file(mark, last)
 
     def telling(self, what: str) -> Telling:
         """Return what tells the listener about a part of the work, and hears a stop."""
@@ -306,11 +293,14 @@ class Work:
         """
         session = self.around.session
         known = journal.find_run(session, plan.run.id)
-        if key.index is not None and is_set_aside(comment_of(session, key.index)):
+        if key.index is not None and any(
+            is_plain(session, index) for index, *_ in labelled(session, key.index)
+        ):
+            # Set aside, or made so by somebody else.
             key = replace(key, create=key.name)
         if known is None and not (plan.groups or plan.changed or key.create):
             try:
-                self._rebuild(plan)
+                self._rebuild(key, plan)
             except DuplicatesLeft:
                 # They have come since the scan: the repair finds them.
                 pass
@@ -381,16 +371,16 @@ class Work:
         if self._on_progress is not None:
             self._on_progress(what, event)
 
-    def _rebuild(self, plan: Plan) -> None:
-        """Build the index of a key anew, once for the directory."""
-        mark = plan.run.path / REBUILT_FILE
-        if mark.exists():
+    def _rebuild(self, key: RecipeKey, plan: Plan) -> None:
+        """Build the index of a key anew, once, and write down which file it is in."""
+        mark, session = plan.run.path / REBUILT_FILE, self.around.session
+        if mark.exists() and is_built(session, key.index, read_file(mark)):
             return
         with self._database.open_writer("pgmend recipe") as writer:
-            key = resolved_key(writer, plan.run, plan.key)
-            if key.index_oid is not None:
-                rebuild(writer, key.index_oid, lambda _: None, alone=self._alone)
+            oid = resolved_key(writer, plan.run, plan.key).index_oid
+            if oid is not None:
+                rebuild(writer, oid, lambda _: None, alone=self._alone)
                 if not self._alone:
                     self._forget_catalogs()
-        mark.touch()
-        sync_directory(plan.run.path)
+            built = 0 if key.index is None else storage(writer, key.index)
+        write_file(mark, built or 0)

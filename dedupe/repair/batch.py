@@ -17,6 +17,7 @@ from ..references import References
 from ..surroundings import Reference
 from ..writer import Writer
 from . import inplace
+from .elsewhere import nothing_elsewhere
 from .inplace import FIRST_SUFFIXES, change_in_place, changed_columns, retry_taken
 from .pointing import LOSER, MOVE
 from .searching import BY_HASH, BY_HEAP, Search
@@ -261,9 +262,10 @@ class Batches:
             # Triggers of users are written for the role's own search path.
             writer.set_local({"search_path": writer.own_search_path})
             before = self._effects()
-            counts = writer.row(
-                statements.apply(deletes, updates, shapes), [self._run, number, round_]
-            )
+            with nothing_elsewhere(writer, leaf_of):
+                counts = writer.row(
+                    statements.apply(deletes, updates, shapes), [self._run, number, round_]
+                )
             gone = len(deletes)
             reached, differing, changed = (counts[gone + n : -1 : 3] for n in range(3))
             self._compare(counts[:gone], [meant_deletes[oid] for oid in deletes], deletes)
@@ -295,9 +297,8 @@ class Batches:
             columns = changed_columns(loser, root)
             kept = root.stored if root.update_triggers else columns
             shape = add_shape(writer, self._run, root, kept)
-            counts = writer.row(
-                change_in_place(loser, root, kept, shape), [self._run, number]
-            )
+            with nothing_elsewhere(writer, self._leaf_of):
+                counts = writer.row(change_in_place(loser, root, kept, shape), [self._run, number])
             self._compare([counts[0]], [meant], [root.oid])
             writer.set_local({"search_path": ""})
         self._enter(
@@ -345,9 +346,7 @@ class Batches:
 
     def _effects(self) -> dict[int, tuple[int, int]]:
         """Count rows deleted and updated so far by this session, in children that cascade."""
-        cascading = sorted(
-            {r.child for r in self._references.references if r.takes_rows}
-        )
+        cascading = sorted({r.child for r in self._references.references if r.takes_rows})
         if not cascading:
             return {}
         found = dict.fromkeys(cascading, (0, 0))

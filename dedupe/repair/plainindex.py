@@ -86,10 +86,11 @@ def make_plain(
 
     No transaction may be open. Given again after a kill it goes on from where it was; an
     index that is plain already, or whose replacement was finished, is left, and nothing
-    is returned: so ``restoring`` is asked first. Raises UndoRefused where something hangs
-    on it that was not named or cannot be dropped, LockNotAvailable, PermissionDenied, and
-    what a build raises; the unique index is in place then. After LockNotAvailable the plain one
-    waits beside it for the next call.
+    is returned: so ``restoring`` is asked first. Where the unique one is gone and its name is
+    taken (REINDEX CONCURRENTLY gives another oid), what was built is dropped. Raises
+    UndoRefused where something hangs on it that was not named or cannot be dropped,
+    LockNotAvailable, PermissionDenied, and what a build raises; the unique index is in place
+    then. After LockNotAvailable the plain one waits beside it for the next call.
     """
     temporary = f"pgmend_plain_{index_oid}"
     begun = _begun(writer, temporary)
@@ -171,7 +172,7 @@ def _begun(session: Session, temporary: str) -> tuple[str, str, dict[str, Any]] 
 
 
 def finish_plain(writer: Writer, tell: Tell) -> bool:
-    """Give every plain index whose unique one is gone its name; see ``make_plain``.
+    """Give every plain index whose unique one is gone its name, or drop it; see ``make_plain``.
 
     Only those that a call left which was cut off; returns whether there were any. No
     transaction may be open.
@@ -193,6 +194,16 @@ def _finished(
     writer: Writer, begun: tuple[str, str, dict[str, Any]], tell: Tell
 ) -> tuple[str, ...]:
     schema, temporary, todo = begun
+    if writer.rows(
+        "SELECT 1 FROM pg_catalog.pg_class c"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = $1::text AND c.relname = $2::text",
+        [schema, todo["name"]],
+    ):
+        # The unique one was built anew, or somebody made another one.
+        writer.alone(f"DROP INDEX CONCURRENTLY {qualified(schema, temporary)}")
+        tell(f"{schema}.{todo['name']} is there: the plain index that was to be it is dropped")
+        return ()
     _swap(writer, schema, temporary, todo, [])
     _told(tell, f"{schema}.{todo['name']}", [])
     return tuple(todo["restore"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from .. import journal
 from ..errors import (
@@ -142,19 +143,17 @@ class Undoer:
         """Make the unique index a plain one, so that duplicates can come back."""
         writer = self._writer
         begun = journal.told(writer, self._run, journal.MAKE_PLAIN)
-        if begun is None and not writer.rows(
+        was: dict[str, Any] = {"oid": None, "restore": ()} if begun is None else json.loads(begun)
+        if was["oid"] is not None:
+            make_plain(writer, was["oid"], drop, self._telling.say)
+        # It may have been made unique again between two undos, or built anew, since.
+        index = key_index(writer, self._known)
+        if index is None or not writer.rows(
             f"SELECT 1 FROM {SCHEMA}.entry e WHERE e.run = $1::text AND {standing('e')} LIMIT 1",
             [self._run],
         ):
-            # Nothing comes back: the index may stay what it is.
-            return ()
-        if begun is not None:
-            facts = json.loads(begun)
-            make_plain(writer, facts["oid"], drop, self._telling.say)
-            return tuple(facts["restore"])
-        index = key_index(writer, self._known)
-        if index is None:
-            return ()
+            # Or nothing comes back: the index may stay what it is.
+            return tuple(was["restore"])
         statements = restoring(writer, index)
         # Nothing is entered as begun that is refused.
         check_drops(writer, index, drop)

@@ -6,6 +6,7 @@ everything in it is pgmend's.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 import shutil
@@ -150,6 +151,18 @@ def default_run_directory(
 def plain_name(text: str) -> str:
     """Make a short file name of any text."""
     return re.sub(r"[^A-Za-z0-9_.]+", "_", text).strip("_.")[:60] or "x"
+
+
+def own_name(text: str) -> str:
+    """Make a short file name that no other text has, not even one that differs in case only.
+
+    A short text of small letters, digits, ``-``, ``_`` and ``.`` is its own name.
+    """
+    if re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,59}", text):
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    # Other texts have no tilde.
+    return f"{plain_name(text)}~{digest[:16]}"
 
 
 def _newest_first(base: Path) -> list[Path]:

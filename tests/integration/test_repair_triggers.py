@@ -21,6 +21,11 @@ CHILD = (
     " at timestamptz DEFAULT 'epoch', word text);"
     "INSERT INTO c (id, p, word) VALUES (1, 11, 'x'), (2, 1, 'y'), (3, 12, 'z')"
 )
+#: a table that takes no part in a repair
+ASIDE = (
+    "CREATE TABLE aside (id int8 PRIMARY KEY, person int8);"
+    "INSERT INTO aside VALUES (1, 11), (2, 12), (3, 1)"
+)
 
 
 def trigger(table: str, when: str, body: str, each: str = "ROW") -> str:
@@ -36,7 +41,7 @@ STAMP = "NEW.at := clock_timestamp(); RETURN NEW;"
 
 @pytest.fixture
 def people(shop: Shop) -> Shop:
-    shop.make(MAKE, "people_mail", TWINS, then=CHILD)
+    shop.make(MAKE, "people_mail", TWINS, then=f"{CHILD};{ASIDE}")
     return shop
 
 
@@ -99,6 +104,50 @@ def test_a_trigger_that_interferes_rolls_the_batch_back(
     name = made.partition(" TRIGGER ")[2].split()[0]
     people.server.execute(f"DROP TRIGGER {name} ON {table}".encode())
     people.repaired(plan)
+
+
+@pytest.mark.parametrize(
+    ("table", "when", "body", "each"),
+    [
+        ("people", "AFTER DELETE", "DELETE FROM aside WHERE person = OLD.id; RETURN NULL;", "ROW"),
+        ("people", "AFTER DELETE", "UPDATE aside SET person = 0; RETURN NULL;", "STATEMENT"),
+        ("c", "BEFORE UPDATE", "UPDATE aside SET person = NEW.p; RETURN NEW;", "ROW"),
+    ],
+)
+def test_what_a_trigger_takes_from_a_table_without_a_part_is_refused(
+    people: Shop, table: str, when: str, body: str, each: str
+) -> None:
+    """Outcome: nothing is changed; table and statement are named, and with it the repair works."""
+    people.server.execute(trigger(table, when, body, each).encode())
+    plan = people.planned("people_mail")
+    with pytest.raises(UnplannedEffect) as refused:
+        repair(plan, db=people.dsn, execute=True)
+    unchanged(people)
+    assert people.rows("SELECT person FROM aside ORDER BY id") == [11, 12, 1]
+    assert "rows of public.aside, which takes no part" in refused.value.message
+    assert refused.value.hint is not None
+    people.server.execute(refused.value.hint.partition(": ")[2].encode())
+    people.repaired(plan)
+    assert people.rows("SELECT person FROM aside ORDER BY id") == [11, 12, 1]
+
+
+def test_what_a_trigger_takes_where_rows_are_renamed_is_refused(people: Shop) -> None:
+    body = "DELETE FROM aside WHERE person = OLD.id; RETURN NEW;"
+    people.server.execute(trigger("people", "BEFORE UPDATE", body).encode())
+    plan = people.planned("people_mail", loser="rename:mail")
+    with pytest.raises(UnplannedEffect, match=r"public\.aside"):
+        repair(plan, db=people.dsn, execute=True)
+    unchanged(people)
+    assert people.rows("SELECT count(*) FROM aside") == [3]
+
+
+def test_what_a_trigger_notes_down_is_let_pass(people: Shop) -> None:
+    """Scenario: a trigger enters what goes into an audit table."""
+    people.server.execute("CREATE TABLE audit (person int8)")
+    body = "INSERT INTO audit VALUES (OLD.id); RETURN NULL;"
+    people.server.execute(trigger("people", "AFTER DELETE", body).encode())
+    people.repaired(people.planned("people_mail"))
+    assert people.rows("SELECT person FROM audit ORDER BY 1") == [11, 12]
 
 
 def attempt(shop: Shop, plan: Plan) -> list[str]:
