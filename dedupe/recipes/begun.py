@@ -23,7 +23,7 @@ from ..scan.identity import check_server, read_server
 from ..scan.owner import LOCK_FILE
 from ..scan.run import Run
 from ..session import Session
-from .files import read_file, unfinished
+from .files import WITHOUT_DIRECTORY, read_file, unfinished
 from .labels import is_built
 
 #: what is told where another process works on a recipe's directory
@@ -110,7 +110,11 @@ def _not_a_recipes(path: Path) -> NotARunDirectory:
 
 def step_runs(place: str | Path) -> list[Run]:
     """List the runs of the steps in a recipe's directory. Raises RunDirectoryDamaged."""
-    return [Run.open(file.parent) for file in sorted(Path(place).glob(f"steps/*/{STATE_FILE}"))]
+    places = sorted(file.parent for file in Path(place).glob(f"steps/*/{STATE_FILE}"))
+    try:
+        return [Run.open(path) for path in places]
+    except RunDirectoryDamaged as error:
+        raise RunDirectoryDamaged(error.message, hint=WITHOUT_DIRECTORY, **error.facts) from error
 
 
 def recipe_journal(place: str | Path) -> str | None:
@@ -154,18 +158,18 @@ def step_states(place: str | Path, session: Session) -> tuple[StepState, ...]:
         if (run := runs.get(own_name(key["id"]))) is not None
         for known in (find_run(session, run.id),)
     )
-    if len(found) < len(keys) and (
-        (path / FINISHED_FILE).exists() or any(one.begun for one in found)
-    ):
+    finished = (path / FINISHED_FILE).exists()
+    if finished or any(one.begun for one in found):
         # All are there before any is begun.
         there = {one.id for one in found}
-        lost = next(key["id"] for key in keys if key["id"] not in there)
-        raise RunDirectoryDamaged(
-            f"{path / 'steps' / own_name(lost)} is gone or damaged",
-            hint="Bring it back from a copy. Without one, pgmend journal lists what was repaired,"
-            " and pgmend undo takes it back by its id.",
-            path=path,
-        )
+        lost = [path / "steps" / own_name(key["id"]) for key in keys if key["id"] not in there]
+        if finished:
+            written = (path / name for name in (KEYS_FILE, COUNTERS_FILE, VIEWS_FILE))
+            lost += [file for file in written if not file.exists()]
+        if lost:
+            raise RunDirectoryDamaged(
+                f"{lost[0]} is gone or damaged", hint=WITHOUT_DIRECTORY, path=lost[0]
+            )
     return found
 
 
@@ -251,7 +255,7 @@ def damaged(file: Path) -> RunDirectoryDamaged:
     """Return the error of a file that does not hold what is written to it."""
     return RunDirectoryDamaged(
         f"{file} is damaged, or another version of pgmend wrote it",
-        hint="Go on with the pgmend that wrote it, or name another directory with --run.",
+        hint=WITHOUT_DIRECTORY,
         path=file,
     )
 

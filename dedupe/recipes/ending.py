@@ -127,8 +127,6 @@ def _recount(
     writer: Writer, fit: Fit, path: Path, runs: Sequence[str], reason: str | None, survey: Survey
 ) -> Ending:
     counting = counters_of(fit)
-    if not counting:
-        return Ending()
     by_table = attrgetter("table", "key")
     tables = [list(some) for _, some in groupby(sorted(counting, key=by_table), by_table)]
     names = read_counters(path)

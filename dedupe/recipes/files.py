@@ -12,6 +12,13 @@ from typing import Any, TextIO
 from ..errors import LocalStorageError, RunDirectoryDamaged
 from ..scan.checkpoint import sync_directory
 
+#: what can be done where a recipe's directory is not whole: the journal is in the database
+WITHOUT_DIRECTORY = (
+    "Bring it back from a copy. Without one: what was repaired is listed by pgmend journal list -d"
+    " DATABASE, and pgmend undo ID -d DATABASE --execute takes it back, the last one first; another"
+    " --run begins anew."
+)
+
 
 def unfinished(file: Path) -> Path:
     """Return what a file is called while ``whole`` writes it."""
@@ -74,5 +81,5 @@ def read_file(file: Path) -> Any:
         return json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise RunDirectoryDamaged(
-            f"{file} is damaged: {error}", hint="Name another directory with --run.", path=file
+            f"{file} is damaged: {error}", hint=WITHOUT_DIRECTORY, path=file
         ) from error

@@ -34,7 +34,7 @@ from .begun import (
 )
 from .ending import refresh
 from .files import read_file, remove
-from .labels import labelled
+from .labels import labelled, let_in
 from .work import OnRecipeProgress
 
 #: what the runs of counters are called where steps are named
@@ -79,6 +79,7 @@ def verify_recipe(
     database = journaling(place, db)
     with database.open("pgmend recipe") as session:
         states = carried_out(place, session)
+        open_ = {one.id: let_in(session, one.index) for one in states}
     repaired = [one for one in states if one.known is not None]
     if repaired and all(one.taken_back for one in repaired):
         raise UsageError(
@@ -93,6 +94,9 @@ def verify_recipe(
         else:
             telling = None if on_progress is None else partial(on_progress, one.id)
             verification = verify(one.run, db=database, on_progress=telling, stop=stop)
+        verification = replace(
+            verification, findings=(*verification.findings, *open_[one.id])
+        )
         found.append(StepVerification(id=one.id, table=one.run.table, verification=verification))
     return tuple(found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..repair.uniqueindex import is_set_aside
 from ..session import Session
 
 
@@ -52,3 +53,12 @@ def labelled(session: Session, label: str) -> list[tuple[int, int, str | None]]:
             [label],
         )
     ]
+
+
+def let_in(session: Session, label: str | None) -> tuple[str, ...]:
+    """Say of an index that is plain until its key is repaired that it keeps nothing out."""
+    found = labelled(session, label) if label is not None else ()
+    if not any(is_set_aside(comment) for *_, comment in found):
+        return ()
+    told = f"the index {label} is a plain one until all duplicates of its key are repaired"
+    return (f"{told}: until then nothing keeps new ones out, so keep the application away",)

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -39,6 +40,7 @@ from .decisions import Decisions
 from .ending import Ending, counters_of, end
 from .fitting import Fit, fit_recipe
 from .keys import RecipeKey
+from .labels import let_in
 from .longkeys import long_keys
 from .losses import Losses, find_losses
 from .preconditions import Met, look
@@ -180,7 +182,8 @@ def run_recipe(
                 database, fit, path, [step.run_id for step in steps], reason,
                 alone=alone, survey=survey,
             )
-            unread = (*unread, *ending.notes)
+            open_ = (let_in(work.around.session, key.index) for key in keys)
+            unread = (*unread, *ending.notes, *chain.from_iterable(open_))
             if not ending.uncounted and not any(step.left for step in steps):
                 unread = (*unread, *_note_finished(path))
         else:

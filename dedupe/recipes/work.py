@@ -12,7 +12,7 @@ from typing import Literal
 
 from .. import journal
 from ..connect import Database
-from ..errors import DuplicatesLeft, RunMismatch
+from ..errors import DuplicatesLeft, QueryFailed, RunMismatch, UsageError
 from ..key import MatchKey
 from ..plan import Plan
 from ..planning import known_key, plan_with, resolved_key
@@ -240,12 +240,20 @@ class Work:
             return Plan(run)
         around = self.around
         resolved = known_key(around, run, 0)
-        policies = (
-            policies_otherwise(around, fit, resolved)
-            if key.step is None
-            else policies_of(around, fit, key.step, resolved, self.decisions, going)
-        )
-        return plan_with(around, run, 0, policies)
+        try:
+            policies = (
+                policies_otherwise(around, fit, resolved)
+                if key.step is None
+                else policies_of(around, fit, key.step, resolved, self.decisions, going)
+            )
+            return plan_with(around, run, 0, policies)
+        except (UsageError, QueryFailed) as error:
+            # Whoever wrote the recipe has to find the rule in it.
+            raise type(error)(
+                f"step {key.id}: {error.message}",
+                hint=error.hint or f"See the rules of the step in the recipe {fit.recipe.name}.",
+                **error.facts,
+            ) from error
 
     def survey(
         self, plans: list[tuple[RecipeKey, Plan]], counters: Sequence[Counter]

@@ -191,10 +191,11 @@ class Batches:
                 pass
             if not lost:
                 return
+        labels = ", ".join(sorted(self._references.relations[oid].label for oid in lost))
         raise UnplannedEffect(
-            f"rows pull rows after them more than {_DEEPEST} levels deep; the batch was left as"
-            " it was",
-            hint="Repair fewer groups at a time (--max-groups), or report this as a bug.",
+            f"rows of {labels} pull rows after them more than {_DEEPEST} levels deep; the batch was"
+            " left as it was",
+            hint="Nothing was lost. Cut the chain of rows, or delete it from its end, by hand.",
         )
 
     def _wanted(self, lost: Collection[int], level: int) -> list[tuple[Reference, bool, bool]]:

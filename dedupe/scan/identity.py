@@ -99,9 +99,14 @@ def check_server(known: Server, found: Server) -> None:
     ):
         expected, now = getattr(known, field), getattr(found, field)
         if expected != now:
-            shown = (known.database, found.database) if field == "database_oid" else (expected, now)
+            shown = f"{expected}, not {now}"
+            if field == "database_oid":
+                shown = f"{known.database}, not {found.database}"
+                if known.database == found.database:
+                    # Dropped and made anew.
+                    shown = f"an earlier {known.database} (oid {expected}, not {now})"
             raise RunMismatch(
-                f"the run belongs to another {name}: {shown[0]}, not {shown[1]}",
+                f"the run belongs to another {name}: {shown}",
                 hint="Connect to the server that the run was made on. " + _HINT,
                 field=field,
                 expected=expected,

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dedupe.errors import RunDirectoryDamaged, RunInUse, UsageError
+from dedupe.errors import DedupeError, RunDirectoryDamaged, RunInUse, UsageError
 from dedupe.lab import Server
 from dedupe.lab.damage import Damage, damage
 from dedupe.recipes import (
@@ -306,7 +306,13 @@ def test_steps_that_were_gone_on_with_are_taken_back(
     before = state(blog)
     with psycopg.connect(database) as other:
         other.execute("SELECT FROM accounts WHERE id = 101 FOR UPDATE")
-        assert carry_out(recipe, place, database).status == "left"
+        done = carry_out(recipe, place, database)
+    assert done.status == "left"
+    # Whoever lets the application in again knows what keeps nothing out.
+    told = [note for note in done.notes if "public.accounts_name is a plain one" in note]
+    assert bool(told) != unique(blog, "accounts_name")
+    found = [text for one in verify_recipe(place, database) for text in one.verification.findings]
+    assert set(told) <= set(found)
     assert carry_out(recipe, place, database).status == "repaired"
     assert all(not one.undo.refused for one in undo_recipe(place, database, execute=True))
     assert state(blog) == before
@@ -394,7 +400,7 @@ def test_a_database_that_was_restored_is_repaired_again(
 
 
 @pytest.mark.usefixtures("blog")
-@pytest.mark.parametrize("what", ["steps", "step", "keys", "no keys"])
+@pytest.mark.parametrize("what", ["steps", "step", "keys", "no keys", "counters", "views"])
 def test_a_directory_that_lost_something_is_told(
     database: str, recipe: Recipe, place: Path, what: str
 ) -> None:
@@ -404,6 +410,8 @@ def test_a_directory_that_lost_something_is_told(
         shutil.rmtree(place / "steps")
     elif what == "step":
         shutil.rmtree(place / "steps" / "posts")
+    elif what in {"counters", "views"}:
+        (place / f"{what}.json").unlink()
     else:
         (place / "keys.json").write_text(json.dumps([{"id": 3}] if what == "keys" else {}))
     for call in (
@@ -411,5 +419,19 @@ def test_a_directory_that_lost_something_is_told(
         lambda: undo_recipe(place, database, execute=True),
         lambda: verify_recipe(place, database),
     ):
-        with pytest.raises(RunDirectoryDamaged, match=r"steps/|keys\.json"):
+        names = r"steps/|(keys|counters|views)\.json"
+        with pytest.raises(RunDirectoryDamaged, match=names) as caught:
             call()
+        assert caught.value.hint is not None
+        assert "pgmend journal list" in caught.value.hint
+
+
+@pytest.mark.parametrize("rule", ["nothing_of_it desc", "count(*)"])
+@pytest.mark.usefixtures("blog")
+def test_a_rule_that_does_not_hold_is_named_by_its_step(
+    database: str, place: Path, rule: str
+) -> None:
+    wrong = TEXT.replace('keep = ["oldest"]\nmerge', f'keep = ["{rule}"]\nmerge')
+    with pytest.raises(DedupeError, match=r"^step posts: ") as caught:
+        carry_out(read_recipe(wrong, "blog.toml"), place, database, execute=False)
+    assert caught.value.hint is not None

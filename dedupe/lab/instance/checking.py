@@ -101,8 +101,9 @@ class _Checker:
         """Yield the references, with and without a foreign key, that lead nowhere."""
         for table, column, parent, target, valid in self._ask(
             sql.SQL(
-                "SELECT c.conrelid::regclass::text, a.attname::text, c.confrelid::regclass::text,"
+                "SELECT t.relname::text, a.attname::text, p.relname::text,"
                 " b.attname::text, c.convalidated FROM pg_constraint c"
+                " JOIN pg_class t ON t.oid = c.conrelid JOIN pg_class p ON p.oid = c.confrelid"
                 " JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]"
                 " JOIN pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = c.confkey[1]"
                 " WHERE c.contype = 'f' AND c.connamespace = 'public'::regnamespace"
