@@ -23,8 +23,8 @@ class Column:
     type: str
     #: qualified, quoted collation, or None
     collation: str | None
-    #: computed by the server
-    generated: bool
+    #: the expression that the server computes it by; None: it is not generated
+    generation: str | None
     #: GENERATED ALWAYS AS IDENTITY: can be inserted, not updated
     identity_always: bool
     #: whether the type is one of strings
@@ -39,6 +39,11 @@ class Column:
     def sql(self) -> str:
         """The quoted name."""
         return quoted(self.name)
+
+    @property
+    def generated(self) -> bool:
+        """Whether the server computes it."""
+        return self.generation is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +160,8 @@ def load_relation(session: Session, oid: int) -> Relation:
         SELECT a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod),
             CASE WHEN a.attcollation <> 0 THEN pg_catalog.quote_ident(s.nspname) || '.'
                 || pg_catalog.quote_ident(l.collname) END,
-            a.attgenerated <> '', a.attidentity = 'a', t.typcategory = 'S',
+            CASE WHEN a.attgenerated <> '' THEN pg_catalog.pg_get_expr(g.adbin, g.adrelid) END,
+            a.attidentity = 'a', t.typcategory = 'S',
             CASE WHEN t.typelem <> 0 AND t.typlen = -1
                 THEN pg_catalog.format_type(t.typelem, NULL) END,
             (WITH RECURSIVE d AS (SELECT t.oid, t.typtype, t.typbasetype UNION ALL
@@ -167,6 +173,7 @@ def load_relation(session: Session, oid: int) -> Relation:
         JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
         LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
         LEFT JOIN pg_catalog.pg_namespace s ON s.oid = l.collnamespace
+        LEFT JOIN pg_catalog.pg_attrdef g ON g.adrelid = a.attrelid AND g.adnum = a.attnum
         WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
         ORDER BY a.attnum
         """,
@@ -179,7 +186,7 @@ def load_relation(session: Session, oid: int) -> Relation:
         partitioned=kind == "p",
         columns=tuple(
             Column(
-                name=c[0], type=c[1], collation=c[2], generated=c[3], identity_always=c[4],
+                name=c[0], type=c[1], collation=c[2], generation=c[3], identity_always=c[4],
                 text=c[5], element=c[6], base=c[7], not_null=c[8],
             )
             for c in columns

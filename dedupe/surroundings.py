@@ -218,18 +218,41 @@ def _resolved_soft(around: Surroundings, soft: SoftReference) -> Reference:
 
 
 def _read_unique(session: Session, table: int) -> list[tuple[str, frozenset[str]]]:
-    """List the unique indexes of a table, as SQL names them, and the columns of each."""
+    """List the unique indexes of a table, as SQL names them, and the columns of each.
+
+    With a generated column go those that it is computed from.
+    """
     rows = session.rows(
         """
+        WITH own AS (
+            SELECT i.indexrelid, a.attnum
+            FROM pg_catalog.pg_index i
+            JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum > 0
+            WHERE i.indrelid = $1::oid AND (
+                a.attnum = ANY (i.indkey::int2[]) OR EXISTS (
+                  SELECT FROM pg_catalog.pg_depend d
+                  WHERE d.classid = 'pg_catalog.pg_class'::regclass
+                    AND d.objid = i.indexrelid AND d.refobjid = i.indrelid
+                    AND d.refclassid = 'pg_catalog.pg_class'::regclass
+                    AND d.refobjsubid = a.attnum))
+        ), used AS (
+            SELECT indexrelid, attnum FROM own
+            UNION SELECT o.indexrelid, d.refobjsubid
+            FROM own o
+            JOIN pg_catalog.pg_attribute a
+                ON a.attrelid = $1::oid AND a.attnum = o.attnum AND a.attgenerated <> ''
+            JOIN pg_catalog.pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum
+            -- Up to 15 the column depends on the others, since 16 its expression does.
+            JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_class'::regclass
+                AND d.refobjid = a.attrelid AND d.refobjsubid > 0
+                AND ((d.classid = 'pg_catalog.pg_attrdef'::regclass AND d.objid = f.oid)
+                    OR (d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = a.attrelid
+                        AND d.objsubid = a.attnum))
+        )
         SELECT n.nspname, x.relname,
-            ARRAY(SELECT DISTINCT a.attname::text FROM pg_catalog.pg_attribute a
-                  WHERE a.attrelid = i.indrelid AND a.attnum > 0 AND (
-                    a.attnum = ANY (i.indkey::int2[]) OR EXISTS (
-                      SELECT FROM pg_catalog.pg_depend d
-                      WHERE d.classid = 'pg_catalog.pg_class'::regclass
-                        AND d.objid = i.indexrelid AND d.refobjid = i.indrelid
-                        AND d.refclassid = 'pg_catalog.pg_class'::regclass
-                        AND d.refobjsubid = a.attnum)))
+            ARRAY(SELECT a.attname::text FROM used u JOIN pg_catalog.pg_attribute a
+                  ON a.attrelid = i.indrelid AND a.attnum = u.attnum
+                  WHERE u.indexrelid = i.indexrelid)
         FROM pg_catalog.pg_index i
         JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
         JOIN pg_catalog.pg_namespace n ON n.oid = x.relnamespace

@@ -226,7 +226,7 @@ class Statements:
             f"{new_value(column, references, relations)} AS {column.sql}"
             for column in child.columns
         )
-        return (
+        rows = (
             f'SELECT g.relid AS "pgmend relid", g.place AS "pgmend place", g.grp AS "pgmend grp",'
             f" {columns} FROM (SELECT relid, place, min(grp) AS grp FROM {MOVE} m"
             f" WHERE m.ref = ANY ('{_numbers(references)}') AND {NOT_LOST.format('m')}"
@@ -234,6 +234,14 @@ class Statements:
             f" JOIN {child.source} t ON {at('t', child, 'g.relid', 'g.place')}"
             f" {keepers(references, relations)}"
         )
+        if child.stored == child.columns:
+            return rows
+        # The server will compute the others from these.
+        computed = ", ".join(
+            column.sql if column.generation is None else f"({column.generation}) AS {column.sql}"
+            for column in child.columns
+        )
+        return f'SELECT "pgmend relid", "pgmend place", "pgmend grp", {computed} FROM ({rows}) x'
 
     def _targets(
         self, relation: Relation, columns: Sequence[Column], kept: Sequence[Column]

@@ -104,8 +104,11 @@ def test_collisions_three_levels_deep(shop: Shop) -> None:
         ("(p) WHERE live", [1, 2, 3, 5]),
         ("((p * 2), word) WHERE word <> 'B'", [1, 2, 3, 4, 5]),
         ("(coalesce(p, 0), (lower(word)), live)", [1, 2, 3, 5]),
+        ("(joined)", [1, 3, 5]),
+        ("((twice + 1), word)", [1, 2, 3, 5]),
     ],
-    ids=["expression", "plain", "partial", "expression and partial", "several expressions"],
+    ids=["expression", "plain", "partial", "expression and partial", "several expressions",
+         "generated", "expression of a generated one"],
 )
 def test_child_keys_of_every_kind(shop: Shop, key: str, left: list[int]) -> None:
     """Scenario: a child's unique key is over an expression, or holds for some rows only.
@@ -114,7 +117,9 @@ def test_child_keys_of_every_kind(shop: Shop, key: str, left: list[int]) -> None
     people(
         shop,
         "CREATE TABLE words (id int8 PRIMARY KEY, p int8 REFERENCES people ON DELETE CASCADE,"
-        f" word text, live bool); CREATE UNIQUE INDEX words_key ON words {key};"
+        " word text, live bool, twice int8 GENERATED ALWAYS AS (p * 2) STORED,"
+        " joined text GENERATED ALWAYS AS (p::text || lower(word)) STORED);"
+        f" CREATE UNIQUE INDEX words_key ON words {key};"
         "INSERT INTO words VALUES (1, 1, 'a', true), (2, 11, 'A', false), (3, 2, 'B', true),"
         " (4, 21, 'B', true), (5, NULL, 'b', true)",
     )
