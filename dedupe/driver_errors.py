@@ -26,6 +26,11 @@ from .errors import (
 
 #: what the error of any command may end with: not every one has a directory to go on in
 _AGAIN = "Then give the same command again; a scan, a plan or a repair goes on where it stopped."
+#: statement that shows who may be in the way
+_HOLDERS = (
+    "SELECT pid, relation::regclass, mode, state, query FROM pg_locks JOIN pg_stat_activity"
+    " USING (pid) WHERE granted AND mode ~ 'Exclusive|RowShare' AND relation > 16383;"
+)
 
 
 @contextmanager
@@ -57,7 +62,8 @@ def _translation(error: psycopg.Error) -> DedupeError:
     if state == "55P03":
         return LockNotAvailable(
             f"a lock could not be had in time: {words}",
-            hint=f"Another session holds the table: see pg_locks. Wait for it, or end it. {_AGAIN}",
+            hint=f"Another session holds a table or its rows: {_HOLDERS} Wait for it, or end"
+            f" it (pg_terminate_backend). {_AGAIN}",
             **facts,
         )
     if state == "53100":
