@@ -33,6 +33,13 @@ class _Commands(click.Group):
         """Return a command by its name."""
         return commands.load(cmd_name) if cmd_name in commands.MODULES else None
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """Read the command line."""
+        try:
+            return super().make_context(*arguments, **options)
+        except KeyboardInterrupt as error:
+            raise click.Abort from error
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
