@@ -25,6 +25,7 @@ from ..scan.run import Run
 from ..session import Session
 from .begun import (
     FINISHED_FILE,
+    KEYS_FILE,
     STOP_RECIPE,
     VIEWS_FILE,
     StepState,
@@ -138,7 +139,8 @@ def undo_recipe(
     path = Path(place)
     database = journaling(path, db)
     with ExitStack() as held:
-        if execute and path.is_dir():
+        # Nothing is written into what is no recipe's.
+        if execute and (path / KEYS_FILE).exists():
             held.enter_context(owned(path, hint=STOP_RECIPE))
             lock = held.enter_context(database.open("pgmend recipe"))
             lock_recipes(lock, Telling(None, stop))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from dedupe.errors import NotReady
 from dedupe.lab.damage import Damage, damage
 from dedupe.recipes import Recipe, read_recipe, run_recipe, undo_recipe
 from dedupe.writer import Writer
@@ -190,3 +192,91 @@ def test_a_finished_recipe_is_not_proved_again(
             on_progress=lambda what, _: heard.append(what),
         )
         assert ("proof" in heard) == proofs
+
+
+OWN_KEY = """
+[[counter]]
+table = "numbers"
+column = "said"
+key = "author"
+of = "posts"
+by = "author"
+"""
+
+
+def test_counters_of_one_table_with_two_keys_are_all_right(
+    forum: Connection, database: str, place: Path
+) -> None:
+    """Scenario: some numbers are kept for a post, others in the same table for who wrote it."""
+    # A default writes no row anew, which the damaged index would refuse.
+    forum.execute("ALTER TABLE posts ADD author int8 NOT NULL DEFAULT 7;"
+                  "ALTER TABLE numbers ADD author int8, ADD said int8")
+    forum.execute("UPDATE numbers SET author = 7 WHERE post = 1")
+    forum.execute("UPDATE numbers n SET said = (SELECT count(*) FROM posts p"
+                  " WHERE p.author = n.author)")
+    before = state(forum)
+    run_recipe(
+        read_recipe(TEXT + OWN_KEY, "forum.toml"), place, database, defaults=True, execute=True,
+        reason="x",
+    )
+    assert forum.execute(RIGHT).fetchall() == []
+    said = "SELECT said = (SELECT count(*) FROM posts p WHERE p.author = n.author) FROM numbers n"
+    assert forum.execute(f"{said} WHERE post = 1").fetchall() == [(True,)]
+    undo_recipe(place, database, execute=True)
+    assert state(forum) == before
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "told"),
+    [
+        ("likes", "numeric", "numbers.likes is no counter: it is of type numeric"),
+        ("likes", "text", "numbers.likes is no counter: it is of type text"),
+        ("post", "text", "post is of type text, and likes.post of type bigint"),
+    ],
+)
+def test_counters_of_other_types_are_told_first(
+    forum: Connection, database: str, recipe: Recipe, place: Path,
+    column: str, kind: str, told: str,
+) -> None:
+    """Outcome: a dry run tells it, and nothing is written."""
+    if column == "post":
+        forum.execute("ALTER TABLE numbers DROP CONSTRAINT numbers_post_fkey")
+    forum.execute(f"ALTER TABLE numbers ALTER {column} TYPE {kind}")
+    before = state(forum)
+    assert any(told in one for one in run_recipe(recipe, place, database, defaults=True).unmet)
+    with pytest.raises(NotReady, match=re.escape(told)):
+        run_recipe(recipe, place, database, defaults=True, execute=True, reason="x")
+    assert state(forum) == before
+
+
+@pytest.mark.parametrize("always", [False, True], ids=["once", "always"])
+def test_counters_that_others_change_meanwhile_are_counted_again(
+    forum: Connection, database: str, recipe: Recipe, place: Path, always: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Scenario: rows of numbers are written by somebody between counting and changing them.
+    Outcome: they are counted again; if that happens each time it is told, and the next call
+    does it.
+    """
+    counting = import_module("dedupe.recipes.counting")
+    change, calls = counting._change, 0
+
+    def meanwhile(*given: object) -> object:
+        nonlocal calls
+        calls += 1
+        if always or calls == 1:
+            forum.execute("UPDATE numbers SET likes = likes WHERE post = 1")
+        return change(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(counting, "_change", meanwhile)
+        done = run_recipe(
+            recipe, place, database, defaults=True, execute=True, reason="x", live=True
+        )
+    assert done.status == ("left" if always else "repaired")
+    assert any("were changed by others" in note for note in done.notes) == always
+    assert bool(forum.execute(RIGHT).fetchall()) == always
+    done = run_recipe(recipe, place, database, defaults=True, execute=True, reason="x", live=True)
+    assert done.status == "repaired"
+    assert done.already_done != always
+    assert forum.execute(RIGHT).fetchall() == []

@@ -13,7 +13,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dedupe.errors import DedupeError, RunDirectoryDamaged, RunInUse, UsageError
+from dedupe.errors import (
+    DedupeError,
+    NotARunDirectory,
+    RunDirectoryDamaged,
+    RunInUse,
+    UsageError,
+)
 from dedupe.lab import Server
 from dedupe.lab.damage import Damage, damage
 from dedupe.recipes import (
@@ -237,6 +243,42 @@ def test_decisions_stay_open_until_something_was_carried_out(
     assert kept.fetchall() == [(101,), (102,)]
 
 
+def test_a_plain_index_whose_name_was_taken_is_dropped(
+    db: Connection, database: str, recipe: Recipe, place: Path
+) -> None:
+    """Scenario: killed after the unique index is gone and before the plain one has its name;
+    somebody makes an index of that name.
+    """
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    db.execute(SCHEMA)
+    db.execute("ALTER TABLE posts ADD slug text; UPDATE posts SET slug = 's' || id")
+    # With an index on what a merge changes, every index gets a new entry of the row.
+    db.execute("CREATE UNIQUE INDEX posts_slug ON posts (slug); CREATE INDEX ON posts (seen)")
+    # Post 5, which a merge changes, has a twin under the other index as well.
+    damage(database, "posts_uri", Damage.INDEXED_TWICE, [
+        "INSERT INTO posts VALUES (1005, 'u5', 7, 1, 't5')"
+    ])
+    damage(database, "posts_slug", Damage.INDEXED_TWICE, [
+        "INSERT INTO posts VALUES (2005, 'v5', 7, 1, 's5')"
+    ])
+    with (
+        replaced("dedupe.repair.plainindex", "_swap", killed),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        carry_out(recipe, place, database)
+    waiting = "SELECT count(*) FROM pg_class WHERE relname LIKE 'pgmend_plain_%'"
+    assert db.execute(waiting).fetchall() == [(1,)]
+    assert db.execute("SELECT to_regclass('posts_slug')").fetchall() == [(None,)]
+    db.execute("CREATE INDEX posts_slug ON posts (slug)")
+    assert carry_out(recipe, place, database).status == "repaired"
+    assert db.execute(waiting).fetchall() == [(0,)]
+    assert unique(db, "posts_slug")
+    assert db.execute("SELECT count(*) FROM posts WHERE slug = 's5'").fetchall() == [(1,)]
+
+
 # Keys and tables with names that look alike
 
 
@@ -435,3 +477,12 @@ def test_a_rule_that_does_not_hold_is_named_by_its_step(
     with pytest.raises(DedupeError, match=r"^step posts: ") as caught:
         carry_out(read_recipe(wrong, "blog.toml"), place, database, execute=False)
     assert caught.value.hint is not None
+
+
+def test_nothing_is_written_into_a_directory_of_somebody_elses(
+    database: str, place: Path
+) -> None:
+    place.mkdir()
+    with pytest.raises(NotARunDirectory):
+        undo_recipe(place, database, execute=True)
+    assert list(place.iterdir()) == []

@@ -18,10 +18,17 @@ from dedupe import (
     undo,
     verify,
 )
-from dedupe.errors import RefusedError, RepairStopped, UndoRefused, UnknownObject, UsageError
+from dedupe.errors import (
+    LockNotAvailable,
+    RefusedError,
+    RepairStopped,
+    UndoRefused,
+    UnknownObject,
+    UsageError,
+)
 from dedupe.key import MatchKey
 from dedupe.progress import RepairProgress
-from dedupe.repair import telling
+from dedupe.repair import plainindex, telling
 
 from ..promises.repaired import copies
 from ..promises.shop import Shop
@@ -380,3 +387,50 @@ def test_a_group_of_which_nothing_was_changed_is_not_taken_back(people: Shop) ->
     with pytest.raises(UsageError, match="changed nothing of group 99"):
         undo(made.run, db=people.dsn, execute=True, groups=[99])
     assert people.rows("SELECT count(*) FROM people") == [6]
+
+
+def test_an_index_that_was_made_unique_between_two_undos_is_made_plain_again(
+    people: Shop,
+) -> None:
+    """Scenario: one group is taken back, repaired by hand, and the index made unique by the SQL
+    that was printed; then the rest is taken back.
+    """
+    made = people.planned("people_mail")
+    people.repaired(made)
+    first = undo(made.run, db=people.dsn, execute=True, groups=[number_of(made, 11)])
+    people.server.execute("DELETE FROM people WHERE id = 11")
+    for statement in first.statements:
+        people.server.execute(statement.encode())
+    rest = undo(made.run, db=people.dsn, execute=True)
+    assert rest.status == "undone"
+    assert rest.statements == first.statements
+    assert people.rows("SELECT count(*) FROM people") == [9]
+
+
+def test_an_index_that_was_built_anew_between_two_undos_is_made_plain(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scenario: the plain index waits for a lock that was not to be had; meanwhile the unique one
+    is built anew, by REINDEX CONCURRENTLY, and has another oid.
+    Outcome: the next call leaves nothing beside the plain one.
+    """
+    constraint = "ALTER TABLE people ADD CONSTRAINT people_mail UNIQUE USING INDEX people_mail"
+    shop.make(f"{PEOPLE};{constraint}", "people_mail", TWINS)
+    made = shop.planned("people_mail")
+    shop.repaired(made)
+
+    def busy(*_: object) -> None:
+        raise LockNotAvailable("the table is busy")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plainindex, "in_one_transaction", busy)
+        with pytest.raises(LockNotAvailable):
+            undo(made.run, db=shop.dsn, execute=True, drop_constraints=["people_mail"])
+    shop.server.execute("REINDEX INDEX CONCURRENTLY people_mail")
+    undone = undo(made.run, db=shop.dsn, execute=True, drop_constraints=["people_mail"])
+    assert undone.status == "undone"
+    assert shop.rows(
+        "SELECT indexrelid::regclass::text, indisunique FROM pg_index"
+        " WHERE indrelid = 'people'::regclass ORDER BY 1"
+    ) == [("people_mail", False), ("people_pkey", True)]
+    unchanged(shop)
