@@ -39,7 +39,7 @@ ROWS = 120_000
 COLUMNS = ("name", "code")
 KEYS = [MatchKey.from_columns("crowd", column) for column in COLUMNS]
 #: seconds of sleep for one of reading, so that a small table has a middle
-NICE = {"scanning": 100.0, "sweeping": 30.0, "confirming": 15.0, "starting": 60.0}
+NICE = {"scanning": 100.0, "sweeping": 30.0, "confirming": 8.0, "starting": 60.0}
 
 CLIENT = """
 import sys, dedupe
