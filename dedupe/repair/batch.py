@@ -32,6 +32,7 @@ from .taking import (
     lock_rows,
     take_survivor,
 )
+from .triggers import users_have_triggers
 
 #: rounds of references and collisions after which a batch is given up
 _DEEPEST = 100
@@ -262,7 +263,10 @@ class Batches:
                 writer.set_local({"session_replication_role": "replica"})
             # Triggers of users are written for the role's own search path.
             writer.set_local({"search_path": writer.own_search_path})
-            before = self._effects()
+            watched = {r.child for r in self._references.references if r.takes_rows}
+            if users_have_triggers(writer, leaf_of):
+                watched = set(self._references.relations)
+            before = self._effects(watched)
             with nothing_elsewhere(writer, leaf_of):
                 counts = writer.row(
                     statements.apply(deletes, updates, shapes), [self._run, number, round_]
@@ -277,9 +281,7 @@ class Batches:
             writer.set_local({"search_path": ""})
             if self._triggers_off:
                 writer.set_local({"session_replication_role": "origin"})
-        self._enter(
-            number, round_, started, deleted=meant_deletes, changed=meant_updates
-        )
+        self._enter(number, round_, started, deleted=meant_deletes, changed=meant_updates)
 
     def _change_in_place(self, round_: int, started: float) -> None:
         """Rename or blank the losers."""
@@ -302,9 +304,7 @@ class Batches:
                 counts = writer.row(change_in_place(loser, root, kept, shape), [self._run, number])
             self._compare([counts[0]], [meant], [root.oid])
             writer.set_local({"search_path": ""})
-        self._enter(
-            number, round_, started, deleted={}, changed={root.oid: meant} if meant else {}
-        )
+        self._enter(number, round_, started, deleted={}, changed={root.oid: meant} if meant else {})
 
     def _enter(
         self,
@@ -345,19 +345,18 @@ class Batches:
                     hint="Look at the triggers of the table (\\d in psql).",
                 )
 
-    def _effects(self) -> dict[int, tuple[int, int]]:
-        """Count rows deleted and updated so far by this session, in children that cascade."""
-        cascading = sorted({r.child for r in self._references.references if r.takes_rows})
-        if not cascading:
+    def _effects(self, watched: Collection[int]) -> dict[int, tuple[int, int]]:
+        """Count rows deleted and updated so far by this session, in some of the tables."""
+        if not watched:
             return {}
-        found = dict.fromkeys(cascading, (0, 0))
+        found = dict.fromkeys(watched, (0, 0))
         for relid, deleted, updated in self._writer.rows(
             "SELECT o::int8, pg_catalog.pg_stat_get_xact_tuples_deleted(o)"
             " - pg_catalog.pg_stat_get_xact_tuples_inserted(o),"
             " pg_catalog.pg_stat_get_xact_tuples_updated(o)"
             " + pg_catalog.pg_stat_get_xact_tuples_inserted(o) FROM"
             " pg_catalog.unnest($1::int8[]::oid[]) s (o)",
-            [sorted(o for c in cascading for o in self._references.relations[c].family)],
+            [sorted(o for c in watched for o in self._references.relations[c].family)],
         ):
             oid = self._leaf_of[relid]
             found[oid] = (found[oid][0] + deleted, found[oid][1] + updated)
@@ -370,7 +369,7 @@ class Batches:
         meant_updates: dict[int, int],
     ) -> None:
         """Raise UnplannedEffect if a cascade found anything to do."""
-        for oid, (deleted, updated) in self._effects().items():
+        for oid, (deleted, updated) in self._effects(before).items():
             gone = deleted - before[oid][0] - meant_deletes.get(oid, 0)
             altered = updated - before[oid][1] - meant_updates.get(oid, 0)
             if gone or altered:

@@ -88,6 +88,8 @@ def test_a_trigger_that_changes_what_is_restored_is_noticed(people: Shop) -> Non
         ("c", "BEFORE UPDATE", "NEW.p := 2; RETURN NEW;"),
         ("c", "BEFORE UPDATE", "NEW.p := OLD.p; RETURN NEW;"),
         ("c", "AFTER UPDATE", "DELETE FROM c WHERE id = OLD.id; RETURN NEW;"),
+        ("people", "AFTER DELETE", "UPDATE people SET n = 0 WHERE id = 2; RETURN NULL;"),
+        ("people", "AFTER DELETE", "DELETE FROM people WHERE n = 2; RETURN NULL;"),
     ],
 )
 def test_a_trigger_that_interferes_rolls_the_batch_back(
