@@ -136,13 +136,13 @@ def last_deletion(session: Session) -> str:
     return str(found)
 
 
-def _last(session: Session, query: str) -> int | str:
+def _last(session: Session, query: str) -> Any:
     """Return one value of the entries by their order; 0 without a journal."""
     if not exists(session):
         return 0
     with session.transaction(settings={"enable_indexscan": "on", "enable_indexonlyscan": "on"}):
         (last,) = session.row(query)
-    return last  # type: ignore[no-any-return]
+    return last
 
 
 def column_places(

@@ -264,15 +264,13 @@ class Undoer:
         wanted = sum(count for _, _, count in actions) - refused
         done, other = int(str(counts[0])), int(str(counts[1]))
         if done != wanted or other:
-            relations = [self._shapes[number].relation for number, *_ in actions]
-            tables = sorted(
-                {(one.label, one.sql) for one in relations if one.update_triggers}
-                | {(one.label, one.sql) for one in relations if one.insert_triggers}
-            )
-            switches = " ".join(f"ALTER TABLE {name} DISABLE TRIGGER USER;" for _, name in tables)
+            touched = [self._shapes[number].relation for number, *_ in actions]
+            having = [one for one in touched if one.update_triggers or one.insert_triggers]
+            tables = {one.label: one.sql for one in having or touched}
+            switches = " ".join(f"ALTER TABLE {n} DISABLE TRIGGER USER;" for n in tables.values())
             raise UndoRefused(
                 f"{wanted} rows were to come back and {done} did, {other} of them not as they"
-                f" were: a trigger of {', '.join(label for label, _ in tables)} changes them",
+                f" were: a trigger of {', '.join(tables)} changes them",
                 hint="Switch triggers off for the time of the undo, and on again (ENABLE) behind"
                 f" it: {switches}",
                 reasons=("triggers",),

@@ -25,6 +25,7 @@ from dedupe.lab.damage import Damage, damage
 from dedupe.recipes import (
     Recipe,
     RecipeResult,
+    decide,
     read_recipe,
     run_recipe,
     undo_recipe,
@@ -224,8 +225,6 @@ def test_decisions_stay_open_until_something_was_carried_out(
     blog: Connection, database: str, recipe: Recipe, place: Path
 ) -> None:
     """Scenario: a failure before the first step has written anything; then another answer."""
-    from dedupe import decide
-
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("before the first step")
 
